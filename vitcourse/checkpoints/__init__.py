@@ -1,0 +1,26 @@
+"""Trained models that come with the course, each beside its card and its log."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from vitcourse.model import VisionTransformer
+
+NAMES = ("fashion-mnist",)
+
+
+def load(name: str = "fashion-mnist", **changes: Any) -> VisionTransformer:
+    """A trained model, in evaluation mode, on the CPU.
+
+    Args:
+        name: one of `NAMES`; the data set that it was trained on. The card stands in `vitcourse/checkpoints/NAME/README.md`.
+        changes: as in `VisionTransformer.load`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in NAMES:
+        raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
+    with resources.as_file(resources.files("vitcourse.checkpoints").joinpath(name, "model.safetensors")) as path:
+        return VisionTransformer.load(path, **changes)
