@@ -9,4 +9,4 @@ from vitcourse.config import ViTConfig
 from vitcourse.model import VisionTransformer
 
 __version__ = "0.1.0"
-__all__ = ["VisionTransformer", "ViTConfig", "functional", "layers"]
+__all__ = ["ViTConfig", "VisionTransformer", "functional", "layers"]

@@ -51,7 +51,7 @@ def _train(options: argparse.Namespace) -> int:
     settings = _read(options.config)
     out = options.out or Path("runs") / options.config.stem
     out.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=out / "train.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log_to(out / "train.log")
     source = {"name": settings["data"]["name"], "complete": settings["data"].get("complete", False)}
     sets = {split: data.load(split=split, folder=options.data, **source) for split in data.SPLITS}
     result = _run(settings["model"], TrainingConfig.from_dict(settings["training"]), sets, out)
@@ -64,7 +64,7 @@ def _train(options: argparse.Namespace) -> int:
 def _run(model_fields: dict[str, Any], training, sets: dict[str, Any], out: Path) -> dict[str, Any]:
     import torch
 
-    from vitcourse import ViTConfig, VisionTransformer, __version__
+    from vitcourse import VisionTransformer, ViTConfig, __version__
     from vitcourse.training import evaluate, fit, set_seed
 
     set_seed(training.seed)
@@ -82,8 +82,20 @@ def _run(model_fields: dict[str, Any], training, sets: dict[str, Any], out: Path
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "vitcourse": __version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "vitcourse": __version__,
+        },
     }
+
+
+def _log_to(path: Path) -> None:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("vitcourse")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -95,7 +107,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"config {str(path)!r} is not valid TOML: {error}.") from None
     missing = {"data", "model", "training"} - set(settings)
     if missing:
-        raise ValueError(f"config {str(path)!r} lacks the section {', '.join(f'[{name}]' for name in sorted(missing))}.")
+        raise ValueError(
+            f"config {str(path)!r} lacks the section {', '.join(f'[{name}]' for name in sorted(missing))}."
+        )
     return settings
 
 

@@ -3,15 +3,26 @@
 Nothing here needs PyTorch: parameters, multiply-adds and activation memory are closed forms.
 Notation: `B` batch, `C` channels, `P` patch size, `N` patches, `L = N + 1` tokens with [CLS], `D` width,
 `M` width inside the MLP, `h` heads.
+
+Longer than 150 lines because the three costs stand beside the fields that they are computed from.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import operator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
+
+from vitcourse.validation import (
+    known_fields,
+    one_of,
+    positive_integer,
+    positive_number,
+    probability,
+    side_or_pair,
+    true_or_false,
+)
 
 PositionEmbeddingKind = Literal["learned", "sinusoidal", "sinusoidal_2d", "none"]
 Pooling = Literal["cls", "mean"]
@@ -28,6 +39,23 @@ VARIANTS = {
     "B": (768, 12, 12, 224, 1000),
     "L": (1024, 24, 16, 224, 1000),
     "H": (1280, 32, 16, 224, 1000),
+}
+
+# Each check, and the fields it is for.
+_CHECKS = {
+    positive_integer: (
+        "patch_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "num_classes",
+        "num_channels",
+    ),
+    side_or_pair: ("image_size",),
+    probability: ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    positive_number: ("initializer_range", "layer_norm_eps"),
+    true_or_false: ("qkv_bias", "use_faster_attention"),
 }
 
 
@@ -62,22 +90,13 @@ class ViTConfig:
     layer_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE_INTEGERS:
-            self._set(name, _positive_integer(name, getattr(self, name)))
-        self._set("image_size", _image_size(self.image_size))
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            self._set(name, _number(name, getattr(self, name), low=0.0, high=1.0))
-        for name in ("initializer_range", "layer_norm_eps"):
-            self._set(name, _number(name, getattr(self, name), low=0.0, open_low=True))
-        for name in ("qkv_bias", "use_faster_attention"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}.")
-        _one_of("position_embedding", self.position_embedding, get_args(PositionEmbeddingKind))
-        _one_of("pooling", self.pooling, get_args(Pooling))
+        for check, names in _CHECKS.items():
+            for name in names:
+                # The one way to write a field of a frozen dataclass.
+                object.__setattr__(self, name, check(name, getattr(self, name)))
+        one_of("position_embedding", self.position_embedding, get_args(PositionEmbeddingKind))
+        one_of("pooling", self.pooling, get_args(Pooling))
         self._check_that_sizes_divide()
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)  # the one way to write a field of a frozen dataclass
 
     def _check_that_sizes_divide(self) -> None:
         for side in self.image_height_width:
@@ -163,7 +182,7 @@ class ViTConfig:
 
         Counted are the tensors that autograd saves, each once, parameters apart. Dropout adds its masks.
         """
-        batch_size = _positive_integer("batch_size", batch_size)
+        batch_size = positive_integer("batch_size", batch_size)
         tokens, width, hidden = self.sequence_length, self.hidden_size, self.intermediate_size
         weights = self.num_attention_heads * tokens * tokens
         residual = 2 * tokens * width  # what enters the two norms
@@ -209,11 +228,7 @@ class ViTConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ViTConfig:
         """The config that a dictionary describes; missing fields take their defaults, unknown ones are refused."""
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"Unknown field {', '.join(map(repr, unknown))}. Known fields: {', '.join(known)}.")
-        return cls(**values)
+        return cls(**known_fields(cls, values))
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -226,49 +241,3 @@ class ViTConfig:
     def replace(self, **changes: Any) -> ViTConfig:
         """A copy with some fields changed, checked anew."""
         return self.from_dict(self.to_dict() | changes)
-
-
-_POSITIVE_INTEGERS = (
-    "patch_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "num_classes",
-    "num_channels",
-)
-
-
-def _positive_integer(name: str, value: Any) -> int:
-    try:
-        integer = operator.index(value)  # also takes NumPy's integers
-    except TypeError:
-        integer = None
-    if integer is None or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
-    if integer < 1:
-        raise ValueError(f"{name} must be at least 1, got {integer}.")
-    return integer
-
-
-def _image_size(value: Any) -> int | tuple[int, int]:
-    if not isinstance(value, (tuple, list)):
-        return _positive_integer("image_size", value)
-    if len(value) != 2:
-        raise ValueError(f"image_size must be one side or a pair (height, width), got {value!r}.")
-    height, width = (_positive_integer("image_size", side) for side in value)
-    return height if height == width else (height, width)  # one spelling for a square, so that configs compare equal
-
-
-def _number(name: str, value: Any, low: float, high: float = math.inf, open_low: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
-    if not (low < value if open_low else low <= value) or not value < high:
-        expected = "a positive number" if high == math.inf else f"at least {low:g} and below {high:g}"
-        raise ValueError(f"{name} must be {expected}, got {value!r}.")
-    return float(value)
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")

@@ -1,12 +1,16 @@
 """The course's figures: functions that take data, draw, and return the figure.
 
-Labels are symbols, so that the words stand in the captions of the notebooks. Every function draws with the packaged style.
+Labels are symbols; the words stand in the captions of the notebooks. `use_style` sets the packaged style.
+
+Longer than 150 lines because all figures of the course stand together, each function alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -29,12 +33,19 @@ def use_style() -> None:
         plt.style.use(path)
 
 
+def _subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
+    """`plt.subplots`, but pyplot forgets the figure: a notebook shows it once, as the value of its cell."""
+    fig, axes = plt.subplots(*args, **kwargs)
+    plt.close(fig)
+    return fig, axes
+
+
 def image(pixels: Tensor, ax: Axes, title: str = "") -> Axes:
     """One image, `(C, H, W)` or `(H, W)`, uint8 or 0 .. 1, without ticks."""
     pixels = pixels if pixels.ndim == 3 else pixels[None]
-    grey = len(pixels) == 1
     highest = 255 if pixels.dtype == torch.uint8 else 1.0
-    ax.imshow(pixels[0] if grey else rearrange(pixels, "c h w -> h w c"), cmap="gray", vmin=0, vmax=highest)
+    shown = pixels[0] if len(pixels) == 1 else rearrange(pixels, "c h w -> h w c")
+    ax.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=highest)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     ax.spines[:].set_visible(False)
@@ -46,7 +57,7 @@ def image_grid(images: Tensor, titles: Sequence[str] = (), columns: int = 6, sid
     """Images `(N, C, H, W)` row by row, each under its title; `side` is the width of one, in inches."""
     rows = -(-len(images) // columns)
     height = side + 0.45 * bool(titles)
-    fig, axes = plt.subplots(rows, columns, figsize=(side * columns, height * rows), squeeze=False)
+    fig, axes = _subplots(rows, columns, figsize=(side * columns, height * rows), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for index, (pixels, ax) in enumerate(zip(images, axes.flat, strict=False)):
@@ -66,7 +77,7 @@ def predictions(images: ImageSet, predicted: Tensor, columns: int = 6) -> Figure
     return image_grid(images.images, titles, columns)
 
 
-def patches(pixels: Tensor, patch_size: int, ax: Axes, gap: int = 1) -> Axes:
+def patch_grid(pixels: Tensor, patch_size: int, ax: Axes, gap: int = 1) -> Axes:
     """An image `(C, H, W)`, its patches drawn apart by `gap` white pixels."""
     _, height, width = pixels.shape
     highest = 255 if pixels.dtype == torch.uint8 else 1
@@ -85,12 +96,15 @@ def attention_map(pixels: Tensor, weights: Tensor, ax: Axes, highest: float | No
 
     Args:
         pixels: `(C, H, W)`.
-        weights: of the patches, `(gh, gw)`, as drawn by the colour bar from 0 to `highest` (their maximum if not given).
+        weights: of the patches, `(gh, gw)`.
+        highest: the upper end of the colour bar, which starts at 0; by default the largest weight.
     """
     height, width = pixels.shape[-2:]
     image(pixels, ax)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    painted = ax.imshow(weights, cmap="viridis", vmin=0, vmax=highest or float(weights.max()), alpha=0.75, extent=extent)
+    painted = ax.imshow(
+        weights, cmap="viridis", vmin=0, vmax=highest or float(weights.max()), alpha=0.75, extent=extent
+    )
     ax.figure.colorbar(painted, ax=ax, shrink=0.8)
     return ax
 
@@ -98,7 +112,7 @@ def attention_map(pixels: Tensor, weights: Tensor, ax: Axes, highest: float | No
 def class_probabilities(probabilities: Tensor, class_names: Sequence[str], ax: Axes, truth: int | None = None) -> Axes:
     """Bars of the probability of each class `(K,)`; the true class is marked by a tick."""
     labels = [f"{RIGHT} {name}" if index == truth else name for index, name in enumerate(class_names)]
-    ax.barh(labels, probabilities)
+    ax.barh(labels, probabilities.numpy())
     ax.invert_yaxis()
     ax.set(xlim=(0, 1), xlabel="$p$")
     ax.grid(axis="y", visible=False)
@@ -117,27 +131,27 @@ def inside(model: VisionTransformer, images: ImageSet, index: int = 0, layer: in
     pixels, truth = images.images[index], int(images.labels[index])
     logits, attention = model(images.inputs([index]), return_attention=True)
     weights = attention[layer - 1][0]  # (h, L, L)
-    weights = weights.mean(dim=0) if head == 0 else weights[head - 1]
+    weights = weights[head - 1] if head else weights.mean(dim=0)
     grid = weights[0, 1:].unflatten(0, model.config.grid_size)  # the row of [CLS], without [CLS] itself
-    fig, axes = plt.subplots(1, 4, figsize=(11, 2.6), width_ratios=[1, 1, 1.25, 1])
+    fig, axes = _subplots(1, 4, figsize=(9.2, 2.3), width_ratios=[1, 1, 1.3, 1])
     image(pixels, axes[0], images.class_names[truth])
-    patches(pixels, model.config.patch_size, axes[1]).set_title(f"$N = {model.config.num_patches}$")
-    attention_map(pixels, grid, axes[2]).set_title(f"$\\ell = {layer}$, $h = {head or 'mean'}$")
+    patch_grid(pixels, model.config.patch_size, axes[1]).set_title(f"$N = {model.config.num_patches}$")
+    attention_map(pixels, grid, axes[2]).set_title(f"$\\ell = {layer}$, $h = {head}$" if head else f"$\\ell = {layer}$")
     class_probabilities(logits.softmax(dim=1)[0], images.class_names, axes[3], truth)
     return fig
 
 
 def training_curves(log: Sequence[Epoch], classes: int) -> Figure:
     """Loss and accuracy after each epoch; dotted, what guessing among `classes` equally likely classes gives."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
+    fig, (left, right) = _subplots(1, 2, figsize=(8, 2.8))
     epochs = [row.epoch for row in log]
-    for ax, quantity, chance in ((left, "loss", torch.log(torch.tensor(classes))), (right, "accuracy", 1 / classes)):
+    for ax, quantity, chance in ((left, "loss", math.log(classes)), (right, "accuracy", 1 / classes)):
         for part, marker in (("train", "o"), ("validation", "s")):
-            values = [getattr(row, f"{part}_{quantity}") for row in log]
-            ax.plot(epochs, values, marker=marker)
-            ax.annotate(f" {part[:3]}", (epochs[-1], values[-1]), va="center", color=ax.lines[-1].get_color())
-        ax.axhline(float(chance), color="#555555", linestyle=":")
-        ax.set(xlabel="$t$", xticks=epochs, xlim=(0.8, epochs[-1] + 0.18 * epochs[-1]))
+            ax.plot(epochs, [getattr(row, f"{part}_{quantity}") for row in log], marker=marker, label=part)
+        ax.axhline(chance, color="#555555", linestyle=":")
+        ax.set_xlabel("$t$")
+        ax.xaxis.get_major_locator().set_params(integer=True)
     left.set(ylabel=r"$\mathcal{L}$", ylim=(0, None))
     right.set(ylabel="acc", ylim=(0, 1))
+    right.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
     return fig

@@ -1,6 +1,8 @@
 """The arithmetic of a Vision Transformer: pure functions on tensors, no parameters.
 
 Shapes: `B` batch, `C` channels, `H`, `W` image, `P` patch size, `N` tokens, `D` width, `d` width of a query.
+
+Longer than 150 lines because it is the one page on which all formulas stand.
 """
 
 from __future__ import annotations
@@ -67,7 +69,12 @@ def unpatchify(patches: Tensor, patch_size: int, image_size: int | tuple[int, in
             f"{patch_size}: expected (B, {grid_height * grid_width}, C x {patch_size**2})."
         )
     return rearrange(
-        patches, "b (gh gw) (c p q) -> b c (gh p) (gw q)", gh=grid_height, gw=grid_width, p=patch_size, q=patch_size
+        patches,
+        "b (gh gw) (c p q) -> b c (gh p) (gw q)",
+        gh=grid_height,
+        gw=grid_width,
+        p=patch_size,
+        q=patch_size,
     )
 
 
@@ -183,7 +190,7 @@ def attention(
     Args:
         mask, scale: as in `attention_weights`.
         dropout: probability with which a weight is dropped, here and now; pass 0 in evaluation.
-        fused: compute the same through `F.scaled_dot_product_attention`, which need not hold the Nq x Nk weights in memory.
+        fused: compute the same through `F.scaled_dot_product_attention`, which need not hold all weights in memory.
 
     Raises:
         TypeError, ValueError: as `attention_weights`.

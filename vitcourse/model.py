@@ -8,12 +8,9 @@ from typing import Any
 
 import torch
 from einops import repeat
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitcourse.config import ViTConfig
-from vitcourse.files import written_whole
 from vitcourse.layers import (
     EncoderBlock,
     LearnedPositionEmbedding,
@@ -21,14 +18,15 @@ from vitcourse.layers import (
     SinusoidalPositionEmbedding,
     SinusoidalPositionEmbedding2D,
 )
+from vitcourse.storage import read_weights, write_weights
 
 
 class VisionTransformer(nn.Module):
     """An image classifier made of patches and attention: `(B, C, H, W) -> (B, num_classes)`.
 
-    z_0 = [x_class; x_1 E; ...; x_N E] + E_pos, then the encoder blocks, then LayerNorm and one linear layer on the pooled
-    token (Dosovitskiy et al., 2021, eq. 1 to 4). Weights and class token start from a normal distribution of deviation
-    `config.initializer_range`, biases from 0; each block is drawn by itself.
+    z_0 = [x_class; x_1 E; ...; x_N E] + E_pos, then the encoder blocks, then LayerNorm and one linear layer on the
+    pooled token (Dosovitskiy et al., 2021, eq. 1 to 4). Weights and class token start from a normal distribution of
+    deviation `config.initializer_range`, biases from 0; each block is drawn by itself.
 
     Raises:
         TypeError, ValueError: from `forward`, images that don't fit the config.
@@ -92,15 +90,15 @@ class VisionTransformer(nn.Module):
             return_attention: also return the attention weights, a list with one `(B, h, L, L)` a block.
         """
         tokens = self.embed(images)
-        if not return_attention:
-            for block in self.blocks:
-                tokens = block(tokens)
-            return self.classify(tokens)
         all_weights = []
         for block in self.blocks:
-            tokens, weights = block(tokens, return_attention=True)
-            all_weights.append(weights)
-        return self.classify(tokens), all_weights
+            if return_attention:
+                tokens, weights = block(tokens, return_attention=True)
+                all_weights.append(weights)
+            else:
+                tokens = block(tokens)
+        logits = self.classify(tokens)
+        return (logits, all_weights) if return_attention else logits
 
     def _check(self, images: Tensor) -> None:
         expected = (self.config.num_channels, *self.config.image_height_width)
@@ -120,17 +118,10 @@ class VisionTransformer(nn.Module):
     def save(self, path: str | Path, **notes: str) -> Path:
         """Write weights and config into one safetensors file; the config stands as JSON in the file's header.
 
-        One file and one rename, so that weights and config can't come apart and a half-written file is never read.
-
         Args:
             notes: further text for the header, for example `data="fashion-mnist"`.
         """
-        path = Path(path)
-        metadata = {"config": self.config.to_json(), **notes}
-        weights = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
-        with written_whole(path) as temporary:
-            save_file(weights, temporary, metadata=metadata)
-        return path
+        return write_weights(path, self.state_dict(), {"config": self.config.to_json(), **notes})
 
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> VisionTransformer:
@@ -142,18 +133,10 @@ class VisionTransformer(nn.Module):
         Raises:
             FileNotFoundError, ValueError: no file there, or not one that `save` wrote.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"path {str(path)!r} is not a file; `VisionTransformer.save` writes one.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"path {str(path)!r} is damaged or not a safetensors file ({error}).") from None
-        if "config" not in metadata:
+        weights, notes = read_weights(path)
+        if "config" not in notes:
             raise ValueError(f"path {str(path)!r} holds no config; it was not written by `VisionTransformer.save`.")
-        model = cls(ViTConfig.from_dict(json.loads(metadata["config"]) | changes))
+        model = cls(ViTConfig.from_dict(json.loads(notes["config"]) | changes))
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -162,12 +145,10 @@ class VisionTransformer(nn.Module):
 
 
 def _position_embedding(config: ViTConfig) -> nn.Module:
-    match config.position_embedding:
-        case "learned":
-            return LearnedPositionEmbedding(config.sequence_length, config.hidden_size)
-        case "sinusoidal":
-            return SinusoidalPositionEmbedding(config.sequence_length, config.hidden_size)
-        case "sinusoidal_2d":
-            return SinusoidalPositionEmbedding2D(config.grid_size, config.hidden_size)
-        case "none":
-            return nn.Identity()
+    if config.position_embedding == "learned":
+        return LearnedPositionEmbedding(config.sequence_length, config.hidden_size)
+    if config.position_embedding == "sinusoidal":
+        return SinusoidalPositionEmbedding(config.sequence_length, config.hidden_size)
+    if config.position_embedding == "sinusoidal_2d":
+        return SinusoidalPositionEmbedding2D(config.grid_size, config.hidden_size)
+    return nn.Identity()

@@ -11,13 +11,13 @@ from tqdm import tqdm
 class ProgressBar(tqdm):
     """tqdm's bar as plain text; in a notebook it is one output that is redrawn.
 
-    tqdm's own notebook bar is a widget, of which a saved notebook shows nothing, and its text bar leaves a line for each step.
+    tqdm's own notebook bar is a widget, of which a saved notebook shows nothing; its text bar leaves a line a step.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         self._handle = None
-        in_notebook = "ipykernel" in sys.modules
-        kwargs = {"leave": True, "ncols": 80, "mininterval": 0.5} | kwargs
+        in_notebook = _in_notebook()
+        kwargs = {"leave": True, "ncols": 78, "mininterval": 0.5, "ascii": False} | kwargs
         if in_notebook:
             kwargs["file"] = _Silent()
         self._in_notebook = in_notebook
@@ -41,6 +41,11 @@ class ProgressBar(tqdm):
         if self._in_notebook and not self.disable:
             self.display()  # the last state, which the saved notebook keeps
         super().close()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class _Silent:

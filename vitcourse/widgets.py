@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 from IPython.display import display
 from ipywidgets import IntSlider, interactive
 from matplotlib.figure import Figure
@@ -23,15 +22,13 @@ def explorer(draw: Callable[..., Figure], **sliders: tuple[int, int, int]) -> in
     """
 
     def show(**values: int) -> None:
-        figure = draw(**values)
-        display(figure)
-        plt.close(figure)  # or the notebook would show it a second time
+        display(draw(**values))
 
     controls = {
-        name: IntSlider(min=low, max=high, value=value, description=name) for name, (low, high, value) in sliders.items()
+        name: IntSlider(min=low, max=high, value=value, description=name)
+        for name, (low, high, value) in sliders.items()
     }
-    with plt.ioff():
-        return interactive(show, **controls)
+    return interactive(show, **controls)
 
 
 def inside(model: VisionTransformer, images: ImageSet, index: int = 0) -> interactive:

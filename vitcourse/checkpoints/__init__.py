@@ -14,7 +14,7 @@ def load(name: str = "fashion-mnist", **changes: Any) -> VisionTransformer:
     """A trained model, in evaluation mode, on the CPU.
 
     Args:
-        name: one of `NAMES`; the data set that it was trained on. The card stands in `vitcourse/checkpoints/NAME/README.md`.
+        name: one of `NAMES`; the data set that it was trained on. Its card is `NAME/README.md` beside this file.
         changes: as in `VisionTransformer.load`.
 
     Raises:

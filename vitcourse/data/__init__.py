@@ -12,7 +12,11 @@ NAMES = tuple(_SETS)
 
 
 def load(
-    name: str = "fashion-mnist", split: str = "train", *, complete: bool = False, folder: str | Path | None = None
+    name: str = "fashion-mnist",
+    split: str = "train",
+    *,
+    complete: bool = False,
+    folder: str | Path | None = None,
 ) -> ImageSet:
     """Load one part of a data set into memory.
 

@@ -2,10 +2,10 @@
 
 The images are 28 x 28; a border of 2 black pixels makes them 32 x 32, which patches of 4, 8 and 16 divide.
 
-Splits are a rule, not a draw, because the original order is already mixed. Of each class in the training part, the first
-500 images are the complete validation split and the rest is the complete training split. The bundled subset takes the
-first 100 of the 500 for validation and the first 600 of the rest for training, and of each class in the test part the
-first 100. So every bundled split lies inside its complete one, and no image is in two splits.
+Splits are a rule, not a draw, because the original order is already mixed. Of each class in the training part, the
+first 500 images are the complete validation split and the rest is the complete training split. The bundled subset
+takes the first 100 of the 500 for validation and the first 600 of the rest for training, and of each class in the test
+part the first 100. So every bundled split lies inside its complete one, and no image is in two splits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ import torch
 
 from vitcourse.data.image_set import SPLITS, ImageSet
 
-CLASS_NAMES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+CLASS_NAMES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 VALIDATION_PER_CLASS = 500
 BUNDLED_PER_CLASS = {"train": 600, "validation": 100, "test": 100}
 # Of the complete training split, padded; `experiments/bundle_fashion_mnist.py` prints them.
@@ -107,4 +118,12 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
         raise ValueError(f"file {str(path)!r} is damaged ({error}); fetch it again.") from None
 
 
-__all__ = ["BUNDLED_PER_CLASS", "CLASS_NAMES", "SPLITS", "bundled_subset", "load", "rank_within_class", "read_complete"]
+__all__ = [
+    "BUNDLED_PER_CLASS",
+    "CLASS_NAMES",
+    "SPLITS",
+    "bundled_subset",
+    "load",
+    "rank_within_class",
+    "read_complete",
+]

@@ -49,8 +49,8 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             tokens: `(B, N, D)`.
-            mask: boolean, True where a token may look, `(N, N)`, `(B, N, N)` or broadcastable to `(B, h, N, N)`. A padding
-                mask `(B, N)` of keys is `mask[:, None, None, :]`.
+            mask: boolean, True where a token may look, `(N, N)`, `(B, N, N)` or broadcastable to `(B, h, N, N)`. A
+                padding mask `(B, N)` of keys is `mask[:, None, None, :]`.
             return_attention: also return the weights `(B, h, N, N)`, before dropout; this takes the explicit path.
         """
         qkv = rearrange(self.qkv(tokens), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)

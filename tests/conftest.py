@@ -1,0 +1,29 @@
+"""What all tests share: a seed before each one, and the option `--all` for the wide ones."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads slow each other down
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="also run the tests marked `wide`")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "wide: takes long or much memory; runs only with --all")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--all"):
+        return
+    for item in items:  # notebook cells too, which carry no such mark
+        if item.get_closest_marker("wide"):
+            item.add_marker(pytest.mark.skip(reason="wide: runs with --all"))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)

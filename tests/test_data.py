@@ -1,0 +1,97 @@
+"""The bundled images: balanced, apart from each other, and cut from the complete set by the stated rule."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitcourse import data
+from vitcourse.data import fashion_mnist
+
+COMPLETE = Path(fashion_mnist.DEBIAN_FOLDER)
+needs_complete = pytest.mark.skipif(not COMPLETE.is_dir(), reason="needs Debian's dataset-fashion-mnist")
+
+
+@pytest.mark.parametrize(("split", "per_class"), [("train", 600), ("validation", 100), ("test", 100)])
+def test_bundled_splits_are_balanced(split, per_class):
+    images = data.load("fashion-mnist", split)
+    assert images.images.shape == (10 * per_class, 1, 32, 32)
+    assert images.images.dtype == torch.uint8
+    assert images.labels.bincount().tolist() == [per_class] * 10
+    assert len(images.class_names) == 10
+
+
+def test_border_is_black_and_inside_is_not():
+    images = data.load("fashion-mnist", "test").images
+    inside = images[..., 2:-2, 2:-2]
+    assert images.sum() == inside.sum() > 0
+
+
+def test_no_image_is_in_two_splits():
+    seen = [{image.numpy().tobytes() for image in data.load("fashion-mnist", split).images} for split in data.SPLITS]
+    assert not seen[0] & seen[1]
+    assert not seen[0] & seen[2]
+    assert not seen[1] & seen[2]
+
+
+def test_inputs_are_normalised():
+    train = data.load("fashion-mnist", "train")
+    inputs = train.inputs()
+    assert inputs.dtype == torch.float32
+    assert abs(inputs.mean()) < 0.05
+    assert abs(inputs.std() - 1) < 0.05
+    torch.testing.assert_close(train.inputs([3, 1]), inputs[[3, 1]])
+
+
+def test_normalisation_in_closed_form():
+    images = data.load("fashion-mnist", "validation").subset([0, 5])
+    expected = (images.images.float() / 255 - images.mean[0]) / images.std[0]
+    torch.testing.assert_close(images.inputs(), expected)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match=r"name must be one of 'fashion-mnist', got 'mnist'"):
+        data.load("mnist")
+    with pytest.raises(ValueError, match=r"split must be one of .*, got 'val'"):
+        data.load("fashion-mnist", "val")
+
+
+def test_missing_complete_set_names_the_ways_out(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"dataset-fashion-mnist"):
+        data.load("fashion-mnist", "train", complete=True, folder=tmp_path)
+
+
+def test_damaged_file_is_named(tmp_path):
+    for part in ("images-idx3", "labels-idx1"):
+        (tmp_path / f"t10k-{part}-ubyte.gz").write_bytes(gzip.compress(b"\0" * 5000)[:-20])
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte.gz' is damaged"):
+        data.load("fashion-mnist", "test", complete=True, folder=tmp_path)
+
+
+def test_rank_within_class():
+    ranks = fashion_mnist.rank_within_class(np.array([4, 4, 1, 4, 1]))
+    assert ranks.tolist() == [0, 1, 0, 2, 1]
+
+
+@needs_complete
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_bundled_file_is_what_the_script_builds(split):
+    images, labels = fashion_mnist.bundled_subset(split)
+    bundled = data.load("fashion-mnist", split)
+    assert np.array_equal(bundled.images[:, 0, 2:-2, 2:-2].numpy(), images)
+    assert np.array_equal(bundled.labels.numpy(), labels)
+
+
+@needs_complete
+def test_complete_splits_hold_every_image_once():
+    counts = [len(data.load("fashion-mnist", split, complete=True)) for split in data.SPLITS]
+    assert counts == [55_000, 5_000, 10_000]
+
+
+@needs_complete
+def test_mean_and_deviation_are_those_of_the_complete_training_split():
+    pixels = data.load("fashion-mnist", "train", complete=True).images.float() / 255
+    assert pixels.mean().item() == pytest.approx(fashion_mnist.MEAN[0], abs=1e-4)
+    assert pixels.std().item() == pytest.approx(fashion_mnist.STD[0], abs=1e-4)

@@ -1,0 +1,53 @@
+"""The doctor finds what is missing, too old or mismatched, and says what to do."""
+
+from importlib import metadata
+
+import torchvision
+
+from vitcourse import doctor
+
+
+def by_name(checks):
+    return {check.name: check for check in checks}
+
+
+def test_this_environment_is_healthy():
+    checks = doctor.examine()
+    assert all(check.ok for check in checks), doctor.as_text(checks)
+    assert {"python", "torch", "einops", "torch + torchvision", "device"} <= set(by_name(checks))
+
+
+def test_a_missing_package_is_named_with_the_way_out(monkeypatch):
+    real = metadata.version
+
+    def version(name):
+        if name == "einops":
+            raise metadata.PackageNotFoundError(name)
+        return "2.5.1" if name == "torch" else real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    checks = by_name(doctor.examine())
+    assert not checks["einops"].ok
+    assert "missing" in checks["einops"].found
+    assert "einops" in checks["einops"].remedy
+    assert not checks["torch"].ok
+    assert "2.5.1, at least 2.6" in checks["torch"].found
+    assert checks["numpy"].ok
+
+
+def test_versions_compare_as_numbers():
+    assert doctor._numbers("2.14.1+cpu") > doctor._numbers("2.6")
+    assert doctor._numbers("0.29.1") > doctor._numbers("0.9")
+
+
+def test_a_mismatched_pair_is_told(monkeypatch):
+    def nms(*_):
+        raise RuntimeError("operator torchvision::nms does not exist\nmore")
+
+    monkeypatch.setattr(torchvision.ops, "nms", nms)
+    check = by_name(doctor.examine())["torch + torchvision"]
+    assert not check.ok
+    assert check.found == "operator torchvision::nms does not exist"
+    text = doctor.as_text([check])
+    assert text.startswith("✗")
+    assert "→ the two don't match" in text

@@ -1,0 +1,75 @@
+"""Checks of one value: what they let through, and what they say of the rest."""
+
+import re
+
+import numpy as np
+import pytest
+
+from vitcourse.validation import (
+    one_of,
+    positive_integer,
+    positive_number,
+    probability,
+    side_or_pair,
+    true_or_false,
+)
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "result"),
+    [
+        (positive_integer, 1, 1),
+        (positive_integer, np.int64(7), 7),
+        (side_or_pair, 32, 32),
+        (side_or_pair, (32, 24), (32, 24)),
+        (side_or_pair, [np.int32(32), 24], (32, 24)),
+        (side_or_pair, (32, 32), 32),
+        (probability, 0, 0.0),
+        (probability, np.float64(0.5), 0.5),
+        (positive_number, 1, 1.0),
+        (true_or_false, False, False),
+    ],
+)
+def test_a_fitting_value_comes_back_as_a_plain_python_object(check, value, result):
+    checked = check("size", value)
+    assert checked == result
+    assert type(checked) is type(result)
+
+
+@pytest.mark.parametrize(
+    ("check", "value"),
+    [
+        *((positive_integer, value) for value in (True, np.True_, 4.0, "4", None, np.array([4, 4]))),
+        *((side_or_pair, value) for value in (True, 32.0, "32", None, (32, 16.0), (32, True))),
+        *((probability, value) for value in (True, "0.1", None)),
+        *((positive_number, value) for value in (False, "1", None, [1.0])),
+        *((true_or_false, value) for value in (0, 1, "True", None)),
+    ],
+)
+def test_a_wrong_type_is_refused_with_name_and_value(check, value):
+    wrong = value[1] if isinstance(value, tuple) else value
+    with pytest.raises(TypeError, match=f"size .*{re.escape(repr(wrong))} of type {type(wrong).__name__}"):
+        check("size", value)
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "shown"),
+    [
+        *((positive_integer, value, str(value)) for value in (0, -1)),
+        *((side_or_pair, value, shown) for value, shown in ((0, "0"), ((32, -4), "-4"), ((32,), "(32,)"))),
+        *((side_or_pair, value, str(value)) for value in ((), (8, 8, 8))),
+        *((probability, value, str(value)) for value in (-0.1, 1.0, NAN, INF)),
+        *((positive_number, value, str(value)) for value in (0.0, -1.0, NAN, INF)),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_name_and_value(check, value, shown):
+    with pytest.raises(ValueError, match=f"size .*got {re.escape(shown)}"):
+        check("size", value)
+
+
+def test_a_word_must_be_one_of_the_allowed_ones():
+    assert one_of("pooling", "cls", ("cls", "mean")) == "cls"
+    with pytest.raises(ValueError, match="pooling must be one of 'cls', 'mean', got 'avg'"):
+        one_of("pooling", "avg", ("cls", "mean"))

@@ -1,0 +1,1 @@
+"""Maintainers' tools over the notebooks' JSON: execute, normalise, stamp. Learners never need them."""

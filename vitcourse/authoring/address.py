@@ -1,0 +1,56 @@
+"""The repository's address: one place holds it, one command writes it everywhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from vitcourse.files import written_whole
+
+PLACEHOLDER = "OWNER/vitcourse"
+HOST = "https://github.com/"
+PATTERNS = ("README.md", "CITATION.cff", "CONTRIBUTING.md", "pyproject.toml", "**/*.ipynb", "notebooks/*.md")
+
+
+def current(root: Path) -> str:
+    """The address that pyproject.toml names, as `owner/name`."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"].removeprefix(HOST)
+
+
+def files(root: Path) -> list[Path]:
+    """The files that may name the address."""
+    found = {path for pattern in PATTERNS for path in root.glob(pattern)}
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+
+
+def stamp(root: Path, address: str) -> list[Path]:
+    """Write `owner/name` wherever the old address stands, and return the changed files.
+
+    Raises:
+        ValueError: an address that isn't `owner/name` or `https://github.com/owner/name`.
+    """
+    new = address.removeprefix(HOST).removesuffix(".git").strip("/")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
+        raise ValueError(f"address must be owner/name or {HOST}owner/name, got {address!r}.")
+    old, changed = current(root), []
+    for path in files(root):
+        text = path.read_text(encoding="utf-8")
+        if old in text and old != new:
+            with written_whole(path) as temporary:
+                temporary.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+            changed.append(path)
+    return changed
+
+
+def disagreements(root: Path) -> list[str]:
+    """Addresses in links and set-up cells that aren't the one in pyproject.toml, as `file: address`."""
+    named = re.compile(r"(?:https://github\.com/|colab\.research\.google\.com/github/)([\w.-]+/vitcourse)\b")
+    expected = current(root)
+    return [
+        f"{path.relative_to(root)}: {address}"
+        for path in files(root)
+        for address in sorted(set(named.findall(path.read_text(encoding="utf-8"))))
+        if address != expected
+    ]

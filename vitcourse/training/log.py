@@ -1,0 +1,50 @@
+"""What is written down after each epoch."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from vitcourse.files import written_whole
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the log. Losses are means over images, in nats; accuracies are shares, 0 to 1."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+def write_log(path: Path, log: list[Epoch]) -> None:
+    """Write the log as CSV, whole or not at all."""
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _rounded(value) for name, value in asdict(row).items()} for row in log)
+
+
+def read_log(path: str | Path) -> list[Epoch]:
+    """The log that `write_log` wrote.
+
+    Raises:
+        ValueError: a file with other columns.
+    """
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = [field.name for field in fields(Epoch)]
+        if reader.fieldnames != names:
+            raise ValueError(f"path {str(path)!r} is no training log: its columns are {reader.fieldnames}.")
+        return [
+            Epoch(**{name: int(row[name]) if name == "epoch" else float(row[name]) for name in names}) for row in reader
+        ]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
