@@ -57,8 +57,7 @@ FAILURES = {
     ),
     r"NewConnection|NameResolution|ConnectTimeout|ReadTimeout|Read timed out|ProxyError|IncompleteRead"
     r"|Failed to establish|Connection (refused|reset|aborted|broken)": (
-        "The package index cannot be reached: connect to the internet, then run the same command again. "
-        "See {log}."
+        "The package index cannot be reached: connect to the internet, then run the same command again. See {log}."
     ),
     r"No matching distribution found for (\S+)|(\S+) is not a supported wheel": (
         "There is no {match} for Python {python} on {platform}: run the same command with a 64-bit Python "
@@ -430,9 +429,7 @@ def check_port(text):
         try:
             trial.bind(("127.0.0.1", int(text)))
         except OSError as error:
-            sentence = (
-                "Port {} cannot be used ({}): give --port another number, or leave it out to get a free one."
-            )
+            sentence = "Port {} cannot be used ({}): give --port another number, or leave it out to get a free one."
             raise Problem(sentence.format(text, error.strerror))
 
 

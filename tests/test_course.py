@@ -233,13 +233,14 @@ def test_a_ready_environment_starts_without_running_anything(course):
     assert course.calls == []
 
 
-def test_the_first_run_installs_the_pair_then_the_course_then_tries_it(course, capsys):
+def test_the_first_run_installs_the_pair_then_the_course_then_tries_it(course, monkeypatch, capsys):
+    monkeypatch.setattr(course.sys, "_base_executable", "/base/python")
     course.prepare("lab")
     assert titles(course) == ["Making .venv", "Installing PyTorch", "Installing the course", "Trying PyTorch"]
     assert [call.state["state"] for call in course.calls] == ["installing"] * 4
     assert all(call.held for call in course.calls), "the lock was not held"
     make, torch, package, _ = (call.command for call in course.calls)
-    assert make[1:] == ["-m", "venv", course.VENV]
+    assert make == ["/base/python", "-m", "venv", course.VENV]
     assert torch[1:] == ["-m", "pip", "--no-input", "install", "--no-deps", "torch==9.1", "torchvision==9.2"]
     assert package[1:] == ["-m", "pip", "--no-input", "install", "-c", "requirements.txt", "-e", ".[lab]"]
     assert course.read_state() == {
@@ -300,6 +301,14 @@ def test_another_torch_is_noticed_and_the_pair_reinstalled(course, capsys):
     assert "torch 9.1+cpu with torchvision 9.2+cpu in .venv, and now torch 9.0 with" in capsys.readouterr().out
     assert course.calls[0].title == "Installing PyTorch"
     assert course.calls[0].command[-3:] == ["--force-reinstall", "torch==9.1", "torchvision==9.2"]
+    assert course.read_state()["torch"] == "9.1"
+
+
+def test_another_build_of_the_same_torch_is_replaced_too(course):
+    make_ready(course)
+    put(course, "torch", "9.1+cu126")
+    course.prepare("lab")
+    assert titles(course)[0] == "Installing PyTorch"
     assert course.read_state()["torch"] == "9.1"
 
 
@@ -417,6 +426,9 @@ def test_the_state_is_written_in_one_step(course, monkeypatch):
         course.write_state({"state": "installing"})
     monkeypatch.undo()
     assert course.read_state() == {"state": "ready"}
+    monkeypatch.setattr(course.os, "replace", lambda *_: None)
+    course.write_state({"state": "installing"})
+    assert course.read_state() == {"state": "ready"}, "written beside the one step"
 
 
 def test_a_failed_update_leaves_the_old_environment_of_use(course, folder):
@@ -968,7 +980,8 @@ def test_the_second_start_takes_a_moment_and_runs_no_pip(installed):
 
 
 @posix
-def test_ctrl_c_in_lab_ends_it_cleanly(installed):
+@pytest.mark.parametrize("ctrl_c", [True, False])
+def test_ctrl_c_and_a_kill_end_lab_cleanly(installed, ctrl_c):
     run = subprocess.Popen(
         [sys.executable, "course.py", "lab"],
         cwd=installed.folder,
@@ -980,9 +993,13 @@ def test_ctrl_c_in_lab_ends_it_cleanly(installed):
         start_new_session=True,
     )
     assert any(line == "running\n" for line in run.stdout)
-    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everyone
+    if ctrl_c:
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to everyone
+    else:
+        run.terminate()  # course.py alone
+    # The pipe ends only when Lab, too, has ended.
     assert run.communicate(timeout=15) == ("", "")
-    assert run.returncode == 0
+    assert run.returncode == (0 if ctrl_c else 143)
 
 
 def test_another_torch_is_replaced(installed):

@@ -37,6 +37,19 @@ def timm_vit(**changes):
     return timm.models.VisionTransformer(**sizes | {"num_classes": 5} | changes)
 
 
+def timm_layer(name):
+    if not hasattr(timm.layers, name):
+        pytest.skip(f"timm {timm.__version__} has no {name}")
+    return getattr(timm.layers, name)
+
+
+def timm_without_positions(**changes):
+    model = timm_vit(pos_embed="none", **changes)
+    if model._pos_embed(torch.zeros(1, 9, 36)).shape[1] == 9:
+        pytest.skip(f"timm {timm.__version__} then leaves out [CLS]")
+    return model
+
+
 HUGGINGFACE = {
     "image_size": 24,
     "patch_size": 8,
@@ -125,8 +138,8 @@ MODELS = {
     "timm LayerScale": (timm_vit, {"init_values": 0.1}),
     "timm LayerScale no bias": (timm_vit, {"init_values": 0.1, "proj_bias": False, "qkv_bias": False}),
     "timm no_embed_class": (timm_vit, {"no_embed_class": True}),
-    "timm no positions": (timm_vit, {"pos_embed": "none"}),
-    "timm LayerNormFp32": (timm_vit, {"norm_layer": timm.layers.LayerNormFp32}),
+    "timm no positions": (timm_without_positions, {}),
+    "timm LayerNormFp32": (lambda: timm_vit(norm_layer=timm_layer("LayerNormFp32")), {}),
     "timm act_layer": (timm_vit, {"act_layer": "gelu"}),
     "transformers": (huggingface_vit, {}),
     "transformers qkv_bias": (huggingface_vit, {"qkv_bias": False}),
@@ -452,6 +465,10 @@ REFUSED = {
         lambda: changed(torchvision_vit(), encoder__layers__encoder_layer_0__mlp__1=nn.Identity()),
         "encoder_layer_0.mlp.1 Identity.*exact GELU",
     ),
+    "torchvision a second activation": (
+        lambda: changed(torchvision_vit(), encoder__layers__encoder_layer_0__mlp__more=nn.GELU()),
+        "encoder_layer_0.mlp.more of class GELU; ours has one in each MLP",
+    ),
     "torchvision BatchNorm": (
         lambda: changed(torchvision_vit(), encoder__ln=nn.BatchNorm1d(10)),
         "encoder.ln of class BatchNorm1d; .*LayerNorm",
@@ -495,7 +512,7 @@ REFUSED = {
         "left-over tensors patch_embed.norm.weight",
     ),
     "timm gated": (
-        lambda: timm_vit(attn_layer=partial_class(timm.layers.Attention, gated=True)),
+        lambda: timm_vit(attn_layer=partial_class(timm_layer("Attention"), gated=True)),
         "left-over tensors blocks.0.attn.gate.weight",
     ),
     "timm registers": (lambda: timm_vit(reg_tokens=4), "reg_tokens 4; ours has no registers"),
@@ -546,6 +563,7 @@ REFUSED = {
         "blocks.0.mlp.act GELU.*tanh",
     ),
     "timm no activation": (lambda: timm_vit(act_layer=nn.Identity), "blocks.0.mlp.act Identity.*exact GELU"),
+    "timm no attention": (lambda: changed(timm_vit(), blocks__1__attn=nn.Identity()), "no blocks.1.attn.num_heads"),
     "timm RmsNorm": (lambda: timm_vit(norm_layer="rmsnorm"), "norm1 of class RmsNorm; .*LayerNorm"),
     "timm oblong patches": (lambda: timm_vit(patch_size=(8, 4)), "patch_embed.proj Conv2d.*squares"),
     "timm a rest": (lambda: timm_vit(img_size=30), "30 leaves a rest of 6"),
@@ -560,7 +578,10 @@ REFUSED = {
         "strict_img_size False; ours takes images of the one size",
     ),
     "timm map": (lambda: timm_vit(global_pool="map"), "attn_pool of class AttentionPoolLatent; .*'map'"),
-    "timm prr": (lambda: timm_vit(global_pool="prr"), "attn_pool of class AttentionPoolPrr; .*'prr'"),
+    "timm prr": (
+        lambda: timm_layer("AttentionPoolPrr") and timm_vit(global_pool="prr"),
+        "attn_pool of class AttentionPoolPrr; .*'prr'",
+    ),
     "timm max": (lambda: timm_vit(global_pool="max"), "global_pool 'max'; ours takes"),
     "timm avgmax": (lambda: timm_vit(global_pool="avgmax"), "global_pool 'avgmax'; ours takes"),
     "timm no pooling": (lambda: timm_vit(global_pool=""), "global_pool ''; ours takes"),
@@ -578,8 +599,12 @@ REFUSED = {
     "timm patch_drop_rate": (lambda: timm_vit(patch_drop_rate=0.1), "of class PatchDropout; .*patch_drop_rate=0"),
     "timm two dropouts": (lambda: timm_vit(proj_drop_rate=0.1), "dropout probabilities 0.0, 0.1"),
     "timm idle dropout": (
-        lambda: timm_vit(pos_embed="none", pos_drop_rate=0.1, proj_drop_rate=0.1),
+        lambda: timm_without_positions(pos_drop_rate=0.1, proj_drop_rate=0.1),
         "pos_drop_rate 0.1 without positions",
+    ),
+    "timm no positions and no [CLS]": (
+        lambda: with_setting(timm_vit(pos_embed="none"), "_pos_embed", lambda patches: patches),  # as in timm 1.0.15
+        "pos_embed 'none', which leaves out",
     ),
     "timm no blocks": (lambda: timm_vit(depth=0), "num_heads nowhere"),
     "timm an extra parameter": (
@@ -610,7 +635,10 @@ REFUSED = {
         lambda: huggingface_sibling("DeiTForImageClassificationWithTeacher"),
         "DeiTForImage.*; .*distillation",
     ),
-    "transformers DINOv2": (lambda: huggingface_sibling("Dinov2ForImageClassification"), "Dinov2.*; its head reads"),
+    "transformers DINOv2": (
+        lambda: huggingface_sibling("Dinov2ForImageClassification"),
+        "Dinov2.*; .*joined to the mean of the patches",
+    ),
     "transformers BEiT": (lambda: huggingface_sibling("BeitForImageClassification"), "Beit.*; its positions may be"),
     "transformers subclass": (lambda: MyHuggingFace(huggingface_config()), "the class MyHuggingFace; only ViTFor"),
     "transformers oblong patches": (lambda: huggingface_vit(patch_size=(8, 4)), "projection Conv2d.*squares"),

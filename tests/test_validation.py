@@ -1,11 +1,14 @@
 """Checks of one value: what they let through, and what they say of the rest."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from vitcourse.validation import (
+    known_fields,
+    not_negative,
     one_of,
     positive_integer,
     positive_number,
@@ -29,6 +32,8 @@ NAN, INF = float("nan"), float("inf")
         (probability, 0, 0.0),
         (probability, np.float64(0.5), 0.5),
         (positive_number, 1, 1.0),
+        (not_negative, 0, 0),
+        (not_negative, 2.5, 2.5),
         (true_or_false, False, False),
     ],
 )
@@ -45,6 +50,7 @@ def test_a_fitting_value_comes_back_as_a_plain_python_object(check, value, resul
         *((side_or_pair, value) for value in (True, 32.0, "32", None, (32, 16.0), (32, True))),
         *((probability, value) for value in (True, "0.1", None)),
         *((positive_number, value) for value in (False, "1", None, [1.0])),
+        *((not_negative, value) for value in (False, "0", None)),
         *((true_or_false, value) for value in (0, 1, "True", None)),
     ],
 )
@@ -62,6 +68,7 @@ def test_a_wrong_type_is_refused_with_name_and_value(check, value):
         *((side_or_pair, value, str(value)) for value in ((), (8, 8, 8))),
         *((probability, value, str(value)) for value in (-0.1, 1.0, NAN, INF)),
         *((positive_number, value, str(value)) for value in (0.0, -1.0, NAN, INF)),
+        *((not_negative, value, str(value)) for value in (-1, -0.1, NAN, INF)),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_name_and_value(check, value, shown):
@@ -73,3 +80,14 @@ def test_a_word_must_be_one_of_the_allowed_ones():
     assert one_of("pooling", "cls", ("cls", "mean")) == "cls"
     with pytest.raises(ValueError, match="pooling must be one of 'cls', 'mean', got 'avg'"):
         one_of("pooling", "avg", ("cls", "mean"))
+
+
+def test_a_key_must_be_a_field():
+    @dataclass
+    class Size:
+        height: int
+        width: int
+
+    assert known_fields(Size, {"width": 3}) == {"width": 3}
+    with pytest.raises(ValueError, match=r"Unknown field 'depth', 'hight'\. Known fields: height, width"):
+        known_fields(Size, {"hight": 2, "width": 3, "depth": 4})

@@ -7,7 +7,7 @@ What ours can't represent is refused, with the reason. Nothing unknown is droppe
 a known class, and every tensor must find its place. Represented by arithmetic: LayerScale (multiplied into the
 linear layer before it), no position for [CLS] (a position of zeros), no bias where ours has one (zeros).
 
-Longer than 150 lines because the three libraries' names and the reasons for refusals stand in tables side by side.
+Longer than 150 lines because four tables of names and the reasons for refusals stand side by side.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _TRANSFORMERS = {
     "norm": "vit.layernorm",
     "head": "classifier",
 }
-_TRANSFORMERS_4 = _TRANSFORMERS | {  # releases 4.50 to 5.6 and some after
+_TRANSFORMERS_4 = _TRANSFORMERS | {  # as in 4.50 and still in 5.6
     "blocks.*.norm1": "vit.encoder.layer.*.layernorm_before",
     "blocks.*.attention.qkv": (
         "vit.encoder.layer.*.attention.attention.query",
@@ -93,6 +93,7 @@ _CLASSES = {
     "transformers": "ViTForImageClassification ViTModel ViTEmbeddings ViTPatchEmbeddings ViTEncoder ViTLayer "
     "ViTAttention ViTSelfAttention ViTSelfOutput ViTMLP ViTIntermediate ViTOutput GELUActivation",
 }
+_GELUS = ("GELU", "GELUActivation")
 
 # Classes that are taken for theirs, by how their names begin, and why they can't be taken.
 _RELATIVES = {
@@ -102,7 +103,7 @@ _RELATIVES = {
     "VisionTransformerDistilled": "beside [CLS] it has a token for distillation, and a head for each",
     "VisionTransformerRelPos": "its positions are relative, inside the attention",
     "Beit": "its positions may be relative, inside the attention",
-    "Dinov2": "its head reads [CLS] joined to the mean of the patches",
+    "Dinov2": "it scales its branches, and its classifier reads [CLS] joined to the mean of the patches",
     "DINOv3": "its positions are rotary",
     "Eva": "its positions may be rotary and its MLP gated",
     "NaFlexVit": "it takes images of any size",
@@ -147,8 +148,8 @@ def from_timm(model: nn.Module) -> VisionTransformer:
     `num_heads`, `mlp_ratio`, `qkv_bias`, `proj_bias`, `init_values`, `no_embed_class`, `pos_embed`,
     `attn_drop_rate`; any `patch_size` with equal sides; as `norm_layer` a LayerNorm of any eps. `global_pool` may
     be "token", with `fc_norm` or without, or "avg" with `fc_norm` (timm's default) and without
-    `pool_include_prefix`: our `pooling="mean"`. `proj_drop_rate` and `pos_drop_rate` must be equal; the latter
-    counts as 0 without positions.
+    `pool_include_prefix`: our `pooling="mean"`. `proj_drop_rate` and `pos_drop_rate` must be equal, and 0 without
+    positions.
 
     Raises:
         TypeError: another object.
@@ -220,6 +221,9 @@ def _check_timm(theirs: _Theirs) -> None:
     ):
         if value is bad:
             theirs.refuse(f"{setting} {value}", "ours takes images of the one size in its config")
+    # Some releases join [CLS] to the patches only where positions are added; given one patch, two tokens must leave.
+    if model.pos_embed is None and model._pos_embed(torch.zeros_like(model.cls_token)).shape[1] != 2:
+        theirs.refuse("pos_embed 'none', which leaves out [CLS] in this release", "ours always has [CLS]")
     if model.pos_embed is None and model.pos_drop.p:
         theirs.refuse(f"pos_drop_rate {model.pos_drop.p} without positions", "theirs skips it then; set pos_drop.p = 0")
     if model.head_drop.p:
@@ -294,7 +298,13 @@ class _Theirs:
 
     def one(self, name: str, setting: str) -> Any:
         """The one value of a setting that all blocks share."""
-        return self._same(f"{name}.{setting}", (attrgetter(setting)(self.part(each)) for each in self.each(name)))
+        return self._same(f"{name}.{setting}", (self._setting(each, setting) for each in self.each(name)))
+
+    def _setting(self, name: str, setting: str) -> Any:
+        try:
+            return attrgetter(setting)(self.part(name))
+        except AttributeError:
+            self.refuse(f"no {name}.{setting}", "ours needs one")
 
     def _same(self, what: str, values: Iterable[Any]) -> Any:
         found = sorted(set(values))
@@ -351,15 +361,15 @@ class _Theirs:
         """
         layers = self._without_stars(names | {"head": self._linear_head(names["head"])})
         settings["hidden_dropout_prob"] = self._hidden_dropout(other_dropout)
-        self._check_activations(layers)
+        self._check_activations([layers.pop(ours)[0] for ours in [*layers] if ours.endswith("activation")])
         settings["patch_size"] = self._patch_size(*layers["patch_embedding.projection"])
         qkv = [name for ours, theirs in layers.items() if ours.endswith("qkv") for name in theirs]
         settings["qkv_bias"] = any(f"{name}.bias" in self.tensors for name in qkv)
         tensors = self._take_all(layers)
         if not settings["qkv_bias"]:
             tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("qkv.bias")}
-        norms = (self.part(*theirs) for ours, theirs in layers.items() if "norm" in ours)
-        settings["layer_norm_eps"] = self._same("layer_norm_eps", (norm.eps for norm in norms))
+        norms = (self._setting(*theirs, "eps") for ours, theirs in layers.items() if "norm" in ours)
+        settings["layer_norm_eps"] = self._same("layer_norm_eps", norms)
         self._same("dtypes and devices", (f"{tensor.dtype} on {tensor.device}" for tensor in tensors.values()))
         return self._load(settings, tensors)
 
@@ -375,13 +385,14 @@ class _Theirs:
                 layers[ours.replace("*", str(index))] = list(block)
         return layers
 
-    def _check_activations(self, layers: dict[str, list[str]]) -> None:
-        for ours in [ours for ours in layers if ours.endswith("activation")]:
-            (name,) = layers.pop(ours)
-            activation = self.part(name)
-            exact = type(activation).__name__ in ("GELU", "GELUActivation")
-            if not exact or getattr(activation, "approximate", "none") != "none":
-                self.refuse(f"{name} {activation}", "ours has the exact GELU")
+    def _check_activations(self, names: list[str]) -> None:
+        activations = [self.part(name) for name in names]
+        for name, part in zip(names, activations, strict=True):
+            if type(part).__name__ not in _GELUS or getattr(part, "approximate", "none") != "none":
+                self.refuse(f"{name} {part}", "ours has the exact GELU")
+        for name, part in self.model.named_modules():
+            if type(part).__name__ in _GELUS and part not in activations:
+                self.refuse(f"{name} of class {type(part).__name__}", "ours has one in each MLP, none elsewhere")
 
     def _linear_head(self, name: str) -> str:
         """The name of the one linear layer that the head consists of."""

@@ -1,0 +1,291 @@
+"""A JupyterLab of the test's own, and one notebook of it in Chromium.
+
+Where a method waits for the page, Chromium's own state is asked (`jupyterapp`, the notebook's model): what is
+drawn, the idle circle for instance, comes too early or too late.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+VIEWPORT = {"width": 1280, "height": 900}
+THIS_MACHINE = {"127.0.0.1", "localhost"}
+START_SECONDS, STOP_SECONDS, OPEN_SECONDS, RUN_SECONDS, CHANGE_SECONDS = 90, 20, 90, 240, 20
+
+# Error messages of the console that are not the course's fault: a part of the message, and why it is harmless.
+HARMLESS: dict[str, str] = {}
+
+# The code cells of the notebook in front, in order: what the kernel has returned for each.
+CELLS = """() => [...jupyterapp.shell.currentWidget.content.widgets].map((cell, place) => ({
+    place, id: cell.model.id, type: cell.model.type, count: cell.model.executionCount ?? null,
+    outputs: cell.model.type === "code" ? cell.model.outputs.toJSON() : [],
+}))"""
+
+# Every code cell has run, or one has failed (then those after it will not run) and the kernel is at rest.
+FINISHED = """() => {
+    const panel = jupyterapp.shell.currentWidget;
+    const cells = panel.content.widgets.filter((cell) => cell.model.type === "code" && cell.model.sharedModel.source);
+    const failed = cells.some((cell) => cell.model.outputs.toJSON().some((o) => o.output_type === "error"));
+    const done = failed || cells.every((cell) => Number.isInteger(cell.model.executionCount));
+    return done && panel.sessionContext.session.kernel.status === "idle";
+}"""
+
+# Note when a key goes down and when, after it, the picture in the explorer is another one, loaded.
+WATCH = """(explorer) => {
+    const source = () => explorer.querySelector(".jp-OutputArea img")?.src;
+    const before = source();
+    window.watched = { pressed: null, changed: null };
+    const onKey = () => { window.watched.pressed ??= performance.now(); };
+    document.addEventListener("keydown", onKey, { capture: true, once: true });
+    const look = () => {
+        const image = explorer.querySelector(".jp-OutputArea img");
+        if (window.watched.pressed !== null && image?.complete && image.naturalWidth && image.src !== before) {
+            window.watched.changed = performance.now();
+        } else {
+            requestAnimationFrame(look);
+        }
+    };
+    look();
+}"""
+
+
+def find_chromium() -> str | None:
+    """The path of an installed Chromium or Chrome, or None."""
+    return next((path for path in map(shutil.which, CHROMIUM) if path), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _environment(home: Path, theme: str) -> dict[str, str]:
+    """An environment in which Jupyter keeps everything under `home`, asks nothing and shows `theme`."""
+    settings = home / "settings"
+    for name, values in (
+        ("notification", {"checkForUpdates": False, "fetchNews": "false"}),
+        ("themes", {"theme": theme}),
+    ):
+        path = settings / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+    return os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(settings),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "OMP_WAIT_POLICY": "passive",
+    }
+
+
+def _ask(address: str, method: str = "GET") -> bytes:
+    """What the server answers; an OSError where it does not."""
+    request = urllib.request.Request(address, method=method)
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(request, timeout=STOP_SECONDS) as answer:
+        return answer.read()
+
+
+@contextlib.contextmanager
+def running_lab(root: Path, home: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
+    """JupyterLab over the folder `root`, its own files in `home`; gives its address and stops it at the end."""
+    address = f"http://127.0.0.1:{(port := _free_port())}"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    command += [f"--ServerApp.root_dir={root}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    command += ["--LabApp.extension_manager=readonly"]  # the other one may ask a package index
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command,
+            cwd=root,
+            env=_environment(home, theme),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for_server(server, address, log)
+        yield address
+    finally:
+        _stop(server, address)
+
+
+def _wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.poll() is None:
+        with contextlib.suppress(OSError):
+            kernels = json.loads(_ask(f"{address}/api/kernelspecs"))["kernelspecs"]
+            assert "python3" in kernels, f"JupyterLab finds no kernel python3, only {sorted(kernels)}"
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def _stop(server: subprocess.Popen, address: str) -> None:
+    """Stop the kernels, then the server; what does not stop in time is killed, and its kernels notice that."""
+    with contextlib.suppress(OSError):
+        for kernel in json.loads(_ask(f"{address}/api/kernels")):
+            _ask(f"{address}/api/kernels/{kernel['id']}", method="DELETE")
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+@dataclass
+class Seen:
+    """What a page did besides showing itself."""
+
+    hosts: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+
+    def watch(self, page) -> None:
+        """Record every host that the page asks, and every error of its console."""
+        page.context.on("request", lambda request: self._request(request.url))
+        page.on("websocket", lambda socket: self._request(socket.url))
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.on("console", self._console)
+
+    def _request(self, address: str) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("data", "blob"):
+            self.hosts.add(parts.hostname or address)
+
+    def _console(self, message) -> None:
+        if message.type == "error" and not any(part in message.text for part in HARMLESS):
+            self.errors.append(f"{message.text} ({message.location.get('url')})")
+
+    @property
+    def foreign_hosts(self) -> set[str]:
+        return self.hosts - THIS_MACHINE
+
+
+class Explorer:
+    """The sliders and the figure below one cell."""
+
+    def __init__(self, page, cell):
+        self.page, self.root = page, cell.locator(".widget-interact")
+        self.handles = self.root.locator(".noUi-handle")
+        self.labels = [text.strip() for text in self.root.locator(".widget-label").all_inner_texts()]
+
+    def reading(self, slider: int) -> str:
+        """The number beside a slider."""
+        return self.root.locator(".widget-readout").nth(slider).inner_text()
+
+    def error_text(self) -> str:
+        """What the explorer's own output says in red."""
+        red = self.root.locator('.jp-OutputArea [data-mime-type$="stderr"], .jp-OutputArea [data-mime-type$="error"]')
+        return "\n".join(red.all_inner_texts())
+
+    def move(self, slider: int) -> tuple[str, str, float]:
+        """Press an arrow key on a slider: its reading before and after, and the seconds to the new figure."""
+        handle, before = self.handles.nth(slider), self.reading(slider)
+        at_the_end = float(handle.get_attribute("aria-valuenow")) >= float(handle.get_attribute("aria-valuemax"))
+        self.root.evaluate(WATCH)
+        handle.focus()
+        self.page.keyboard.press("ArrowLeft" if at_the_end else "ArrowRight")
+        try:
+            self.page.wait_for_function("window.watched.changed", timeout=1000 * CHANGE_SECONDS)
+        except Exception as error:
+            label = self.labels[slider]
+            raise AssertionError(f"slider {label}: no new figure in {CHANGE_SECONDS} s\n{self.error_text()}") from error
+        watched = self.page.evaluate("window.watched")
+        return before, self.reading(slider), (watched["changed"] - watched["pressed"]) / 1000
+
+
+class Notebook:
+    """One notebook, open in JupyterLab."""
+
+    def __init__(self, page, address: str, path: str):
+        """Open `path`, relative to Lab's root, and wait until its kernel is ready."""
+        self.page = page
+        page.set_default_timeout(1000 * OPEN_SECONDS)
+        page.goto(f"{address}/lab/tree/{quote(path)}?reset")
+        page.wait_for_function(f"window.jupyterapp?.shell.currentWidget?.context?.path === {json.dumps(path)}")
+        page.evaluate("() => jupyterapp.restored")
+        page.evaluate("() => jupyterapp.shell.currentWidget.context.ready")
+        page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.ready")
+        page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => null)")
+
+    def cells(self) -> list[dict]:
+        """Place, id, type, execution count and outputs of every cell."""
+        return self.page.evaluate(CELLS)
+
+    def run_all(self) -> float:
+        """Clear what the notebook was saved with, then Run > Run All Cells; the seconds until all have run."""
+        self.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => null)")
+        start = time.monotonic()
+        self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        self.page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+        self.page.wait_for_function(FINISHED, timeout=1000 * RUN_SECONDS, polling=200)
+        return time.monotonic() - start
+
+    def show(self, place: int):
+        """Scroll to a cell and give it back."""
+        self.page.evaluate(
+            "(place) => jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start').then(() => null)", place
+        )
+        cell = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(place)
+        cell.scroll_into_view_if_needed()
+        return cell
+
+    def image_sizes(self, place: int) -> list[list[int]]:
+        """Natural width and height of the images that a cell shows; 0 for a broken one."""
+        images = self.show(place).locator("img")
+        return images.evaluate_all(
+            """(images) => Promise.all(images.map((image) =>
+                image.decode().then(() => [image.naturalWidth, image.naturalHeight], () => [0, 0])))"""
+        )
+
+    def explorer(self, place: int) -> Explorer:
+        """The explorer below a cell, once its widgets and its figure are there."""
+        cell = self.show(place)
+        cell.locator(".widget-interact .jp-OutputArea img").wait_for()
+        return Explorer(self.page, cell)
+
+
+@contextlib.contextmanager
+def chromium_page(executable: str) -> Iterator[tuple]:
+    """A fresh page of Chromium, and what is seen of it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_OPTIONS))
+        try:
+            page = browser.new_page(viewport=VIEWPORT)
+            seen = Seen()
+            seen.watch(page)
+            yield page, seen
+        finally:
+            browser.close()
