@@ -596,7 +596,7 @@ def test_the_probe_of_the_cpu_index_ends_in_time(folder, monkeypatch, answer, ex
         monkeypatch.setattr(course, "CPU_INDEX", address)
         begin = time.monotonic()
         assert course.cpu_index_answers() is expected
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 4
 
 
 def test_the_probe_of_a_closed_port_says_no(folder, monkeypatch):
@@ -676,7 +676,7 @@ def test_on_a_terminal_the_seconds_are_counted_in_one_line(course, monkeypatch):
     monkeypatch.setattr(course.sys, "stdout", terminal)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.7)"])
     course.show_progress("Working", child)
-    assert re.fullmatch(r"Working \.\.\.(\rWorking \.\.\. \d s){2,9}\n", terminal.getvalue())
+    assert re.fullmatch(r"Working \.\.\.(\rWorking \.\.\. \d s){2,}\n", terminal.getvalue())
 
 
 @posix
@@ -690,7 +690,7 @@ def test_what_ends_course_py_ends_the_command_that_it_runs(folder, number):
     run = subprocess.Popen([sys.executable, "-c", script], cwd=folder, stderr=subprocess.PIPE, text=True)
     pid = int(wait_for(lambda: re.search(r"^(\d+)\n", read(folder / ".venv" / "install.log"), re.M)).group(1))
     run.send_signal(number)
-    error = run.communicate(timeout=15)[1]
+    error = run.communicate(timeout=30)[1]
     assert run.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert "Traceback" not in error
     with pytest.raises(ProcessLookupError):
@@ -701,7 +701,7 @@ def read(path):
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def wait_for(condition, seconds=15):
+def wait_for(condition, seconds=30):
     """Return what the condition returns, as soon as that is something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -733,7 +733,7 @@ def test_a_pip_that_outlives_course_py_keeps_the_lock(folder):
     course.write_state({})
     script = (
         "import course, os, sys; lock = course.one_at_a_time(); lock.__enter__();"
-        "course.logged('W', [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(2)'])"
+        "course.logged('W', [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(3)'])"
     )
     run = subprocess.Popen([sys.executable, "-c", script], cwd=folder, stdout=subprocess.DEVNULL)
     wait_for(lambda: "\n1\n" in read(folder / ".venv" / "install.log"))
@@ -972,7 +972,7 @@ def test_the_second_start_takes_a_moment_and_runs_no_pip(installed):
     begin = time.monotonic()
     done = installed.run("lab")
     assert done.returncode == 6
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
     assert [line for line in done.stdout.splitlines() if not line.startswith("{")] == [
         "Starting JupyterLab. Ctrl-C stops it."
     ]
@@ -998,7 +998,7 @@ def test_ctrl_c_and_a_kill_end_lab_cleanly(installed, ctrl_c):
     else:
         run.terminate()  # course.py alone
     # The pipe ends only when Lab, too, has ended.
-    assert run.communicate(timeout=15) == ("", "")
+    assert run.communicate(timeout=30) == ("", "")
     assert run.returncode == (0 if ctrl_c else 143)
 
 
@@ -1051,7 +1051,7 @@ def test_ctrl_c_while_pip_waits_for_a_silent_index(installed):
         wait_for(lambda: read(log).count("torch==9.5") > before)
         time.sleep(0.5)
         os.killpg(run.pid, signal.SIGINT)
-        error = run.communicate(timeout=20)[1]
+        error = run.communicate(timeout=30)[1]
     assert run.returncode == 130
     assert error == "\nInterrupted. Run the same command again: it goes on where it can.\n"
     assert installed.course.read_state() == {"state": "installing"}

@@ -77,9 +77,11 @@ def test_an_image_without_batch_dimension_is_refused_with_the_remedy():
         patchify(torch.zeros(3, 8, 8), 4)
 
 
-@pytest.mark.parametrize(("shape", "size"), [((2, 5, 48), (8, 12)), ((2, 6, 47), (8, 12)), ((2, 6, 48), (9, 12))])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((2, 5, 48), (8, 12)), ((2, 6, 47), (8, 12)), ((2, 6, 48), (9, 12)), ((6, 48), (8, 12))]
+)
 def test_patches_that_do_not_fill_the_image_are_refused(shape, size):
-    with pytest.raises(ValueError, match=rf"{shape[1]}, {shape[2]}\) don't make images of {size[0]} x 12"):
+    with pytest.raises(ValueError, match=rf"{shape[-2]}, {shape[-1]}\) don't make images of {size[0]} x 12"):
         unpatchify(torch.zeros(shape), 4, size)
 
 
@@ -321,6 +323,16 @@ def test_a_mask_of_numbers_is_refused(fused):
     query, key, value = queries_keys_values()
     with pytest.raises(TypeError, match=r"mask must be boolean, True where .*got torch.float32"):
         attention(query, key, value, torch.ones(5, 6), fused=fused)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("shape", [(2, 6), (6, 5), (3, 2, 5, 6)])
+def test_a_mask_of_another_shape_is_refused_with_the_remedy(shape, fused):
+    query, key, value = queries_keys_values()
+    mask = torch.ones(shape, dtype=torch.bool)
+    sentence = rf"mask of shape \({str(shape)[1:-1]}\) .*\(2, 3, 5, 6\)\. A padding mask .*mask\[:, None, None, :\]"
+    with pytest.raises(ValueError, match=sentence):
+        attention(query, key, value, mask, fused=fused)
 
 
 @pytest.mark.parametrize("fused", [False, True])

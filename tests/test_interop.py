@@ -498,6 +498,10 @@ REFUSED = {
         lambda: changed(torchvision_vit(), conv_proj=nn.Conv2d(3, 36, 8, stride=4)),
         "conv_proj Conv2d.*squares, side by side",
     ),
+    "torchvision padded patches": (
+        lambda: changed(torchvision_vit(), conv_proj=nn.Conv2d(3, 36, 8, stride=8, padding=1)),
+        "conv_proj Conv2d.*padding=.*squares, side by side",
+    ),
     "torchvision another width": (
         lambda: changed(torchvision_vit(), encoder__ln=nn.LayerNorm(35, eps=1e-6)),
         r"shape \(35,\) for our norm.weight; .*\(36,\)",

@@ -109,6 +109,26 @@ def test_fixed_positions_are_neither_trained_nor_saved_but_move_with_the_model(l
     assert layer.double().positions.dtype == torch.float64
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LearnedPositionEmbedding(LENGTH, WIDTH),
+        SinusoidalPositionEmbedding(LENGTH, WIDTH),
+        SinusoidalPositionEmbedding2D((2, 3), WIDTH),
+    ],
+    ids=["learned", "1d", "2d"],
+)
+@pytest.mark.parametrize("length", [1, LENGTH - 1])
+def test_tokens_of_another_length_are_refused_not_broadcast(layer, length):
+    with pytest.raises(ValueError, match=rf"tokens must have shape \(B, 7, 12\), got \(2, {length}, 12\)"):
+        layer(torch.zeros(BATCH, length, WIDTH))
+
+
+def test_one_position_is_not_shared_by_all_tokens():
+    with pytest.raises(ValueError, match=r"\(B, 1, 12\), got \(2, 7, 12\)"):
+        LearnedPositionEmbedding(1, WIDTH)(tokens())
+
+
 # ---- multi-head attention
 
 

@@ -89,5 +89,5 @@ def test_a_key_must_be_a_field():
         width: int
 
     assert known_fields(Size, {"width": 3}) == {"width": 3}
-    with pytest.raises(ValueError, match=r"Unknown field 'depth', 'hight'\. Known fields: height, width"):
-        known_fields(Size, {"hight": 2, "width": 3, "depth": 4})
+    with pytest.raises(ValueError, match=r"Unknown field 'depth', 'tall'\. Known fields: height, width"):
+        known_fields(Size, {"tall": 2, "width": 3, "depth": 4})
