@@ -18,6 +18,19 @@ OURS = "ours"
 LIBRARIES = ("timm", "torchvision", "transformers", "vit-pytorch")
 EXPLICIT, LIST_OF_HEADS, TORCH = "ours, explicit attention", "ours, list of heads", "nn.MultiheadAttention"
 
+# What transformers calls as we do; its defaults differ from ours, that of layer_norm_eps too.
+_TRANSFORMERS_FIELDS = {
+    "patch_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "image_size",
+    "num_channels",
+    "qkv_bias",
+    "layer_norm_eps",
+}
+
 
 # ---- whole models
 
@@ -69,12 +82,11 @@ def transformers_model(config: ViTConfig) -> nn.Module:
     from transformers import ViTConfig as TheirConfig
     from transformers import ViTForImageClassification
 
-    names = (
-        "patch_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_dropout_prob "
-        "attention_probs_dropout_prob image_size num_channels qkv_bias layer_norm_eps"
-    ).split()
-    values = {name: getattr(config, name) for name in names}
-    theirs = TheirConfig(**values, num_labels=config.num_classes, attn_implementation="sdpa")
+    theirs = TheirConfig(
+        **{name: value for name, value in config.to_dict().items() if name in _TRANSFORMERS_FIELDS},
+        num_labels=config.num_classes,
+        attn_implementation="sdpa",
+    )
     return _Logits(ViTForImageClassification(theirs))
 
 

@@ -72,8 +72,7 @@ def ratios(seconds: list[float], reference: list[float]) -> tuple[float, float, 
 def rows(seconds: dict[str, list[float]], reference: str) -> list[Row]:
     """A row for each action, in their order."""
     return [
-        Row(name, 1000 * float(np.median(times)), *ratios(times, seconds[reference]))
-        for name, times in seconds.items()
+        Row(name, 1000 * float(np.median(times)), *ratios(times, seconds[reference])) for name, times in seconds.items()
     ]
 
 

@@ -143,7 +143,8 @@ def test_sinusoids_follow_the_formula_with_base_ten_thousand():
 
 
 def test_sinusoids_stay_exact_far_from_the_start():
-    assert sinusoidal_encoding(20_000, 4)[-1, 0].item() == pytest.approx(math.sin(19_999), abs=1e-6)
+    angle = 19_999 / 10000 ** (2 / 64)  # in float32 it would be off by 0.0005
+    assert sinusoidal_encoding(20_000, 64)[-1, 2].item() == pytest.approx(math.sin(angle), abs=1e-6)
 
 
 def test_sinusoids_are_bounded_and_unique():

@@ -98,28 +98,28 @@ def test_positions_in_a_grid_give_cls_zeros():
     assert_close(added[0, 1:], sinusoidal_encoding_2d(2, 3, WIDTH), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [SinusoidalPositionEmbedding(LENGTH, WIDTH, base=100.0), SinusoidalPositionEmbedding2D((2, 3), WIDTH, base=100.0)],
-    ids=["1d", "2d"],
-)
-def test_fixed_positions_are_neither_trained_nor_saved_but_move_with_the_model(layer):
+FIXED = [(SinusoidalPositionEmbedding, LENGTH), (SinusoidalPositionEmbedding2D, (2, 3))]
+
+
+@pytest.mark.parametrize(("kind", "size"), FIXED)
+def test_fixed_positions_are_neither_trained_nor_saved_but_move_with_the_model(kind, size):
+    layer = kind(size, WIDTH)
     assert list(layer.parameters()) == []
     assert layer.state_dict() == {}
     assert layer.double().positions.dtype == torch.float64
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        LearnedPositionEmbedding(LENGTH, WIDTH),
-        SinusoidalPositionEmbedding(LENGTH, WIDTH),
-        SinusoidalPositionEmbedding2D((2, 3), WIDTH),
-    ],
-    ids=["learned", "1d", "2d"],
-)
+def test_fixed_positions_take_another_base():
+    line = SinusoidalPositionEmbedding(LENGTH, WIDTH, base=100.0).positions[0]
+    grid = SinusoidalPositionEmbedding2D((2, 3), WIDTH, base=100.0).positions[0]
+    assert_close(line, sinusoidal_encoding(LENGTH, WIDTH, base=100.0))
+    assert_close(grid[1:], sinusoidal_encoding_2d(2, 3, WIDTH, base=100.0))
+
+
+@pytest.mark.parametrize(("kind", "size"), [(LearnedPositionEmbedding, LENGTH), *FIXED])
 @pytest.mark.parametrize("length", [1, LENGTH - 1])
-def test_tokens_of_another_length_are_refused_not_broadcast(layer, length):
+def test_tokens_of_another_length_are_refused_not_broadcast(kind, size, length):
+    layer = kind(size, WIDTH)
     with pytest.raises(ValueError, match=rf"tokens must have shape \(B, 7, 12\), got \(2, {length}, 12\)"):
         layer(torch.zeros(BATCH, length, WIDTH))
 

@@ -44,7 +44,7 @@ def _doctor() -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from vitcourse import data
+    from vitcourse import ViTConfig, data
     from vitcourse.files import written_whole
     from vitcourse.training import TrainingConfig
 
@@ -52,23 +52,37 @@ def _train(options: argparse.Namespace) -> int:
     out = options.out or Path("runs") / options.config.stem
     out.mkdir(parents=True, exist_ok=True)
     _log_to(out / "train.log")
+    training = TrainingConfig.from_dict(settings["training"])
     source = {"name": settings["data"]["name"], "complete": settings["data"].get("complete", False)}
     sets = {split: data.load(split=split, folder=options.data, **source) for split in data.SPLITS}
-    result = _run(settings["model"], TrainingConfig.from_dict(settings["training"]), sets, out)
+    model = _model(ViTConfig.from_dict(settings["model"]), settings.get("start"), training.seed)
+    result = _run(model, training, sets, out)
     with written_whole(out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"Test accuracy {result['test_accuracy']:.2%} after {result['minutes']:.1f} minutes; all in {out}.")
     return 0
 
 
-def _run(model_fields: dict[str, Any], training, sets: dict[str, Any], out: Path) -> dict[str, Any]:
+def _model(config, start: str | None, seed: int):
+    """A new model, or one with the weights of the checkpoint `start`, which must be of the same config."""
+    from vitcourse import VisionTransformer
+    from vitcourse.training import set_seed
+
+    set_seed(seed)
+    if start is None:
+        return VisionTransformer(config)
+    model = VisionTransformer.load(start)
+    if model.config != config:
+        raise ValueError(f"start {start!r} is a checkpoint of another config: {model.config}.")
+    return model
+
+
+def _run(model, training, sets: dict[str, Any], out: Path) -> dict[str, Any]:
     import torch
 
-    from vitcourse import VisionTransformer, ViTConfig, __version__
-    from vitcourse.training import evaluate, fit, set_seed
+    from vitcourse import VisionTransformer, __version__
+    from vitcourse.training import evaluate, fit
 
-    set_seed(training.seed)
-    model = VisionTransformer(ViTConfig.from_dict(model_fields))
     start = time.perf_counter()
     fit(model, sets["train"], sets["validation"], training, folder=out)
     best = VisionTransformer.load(out / "best.safetensors")

@@ -62,8 +62,8 @@ def unpatchify(patches: Tensor, patch_size: int, image_size: int | tuple[int, in
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     grid_height, grid_width = height // patch_size, width // patch_size
-    divides = height % patch_size == 0 and width % patch_size == 0
-    if not divides or patches.shape[-2] != grid_height * grid_width or patches.shape[-1] % patch_size**2:
+    fits = patches.ndim == 3 and height % patch_size == 0 and width % patch_size == 0
+    if not fits or patches.shape[-2] != grid_height * grid_width or patches.shape[-1] % patch_size**2:
         raise ValueError(
             f"patches of shape {tuple(patches.shape)} don't make images of {height} x {width} pixels with patch_size "
             f"{patch_size}: expected (B, {grid_height * grid_width}, C x {patch_size**2})."
@@ -161,15 +161,11 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None, sc
         TypeError: a mask that is not boolean.
         ValueError: queries and keys of different width.
     """
-    if query.shape[-1] != key.shape[-1]:
-        raise ValueError(
-            f"query and key must have the same width, got query {tuple(query.shape)} and key {tuple(key.shape)}."
-        )
+    _check(query, key, mask)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)  # Q K^T / sqrt(d); scaling Q costs less than scaling N x N scores
     if mask is None:
         return scores.softmax(dim=-1)
-    _check_mask(mask)
     # The second fill turns the NaN of a row without any key into 0, in the gradient too.
     return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).masked_fill(~mask, 0.0)
 
@@ -196,13 +192,27 @@ def attention(
         TypeError, ValueError: as `attention_weights`.
     """
     if fused:
+        _check(query, key, mask)
         if mask is not None:
-            _check_mask(mask)
+            mask = mask.expand((*mask.shape[:-2], query.shape[-2], key.shape[-2]))  # torch's own wants both sizes
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale)
     weights = attention_weights(query, key, mask, scale)
     return F.dropout(weights, dropout) @ value
 
 
-def _check_mask(mask: Tensor) -> None:
+def _check(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            f"query and key must have the same width, got query {tuple(query.shape)} and key {tuple(key.shape)}."
+        )
+    if mask is None:
+        return
     if mask.dtype != torch.bool:
         raise TypeError(f"mask must be boolean, True where a query may look, got {mask.dtype}; try `mask != 0`.")
+    expected = (*torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]), query.shape[-2], key.shape[-2])
+    sizes = zip(mask.shape[::-1], expected[::-1], strict=False)
+    if mask.ndim > len(expected) or any(size not in (1, wanted) for size, wanted in sizes):
+        raise ValueError(
+            f"mask of shape {tuple(mask.shape)} doesn't fit weights of shape {tuple(expected)}. A padding mask (B, N) "
+            "of keys is mask[:, None, None, :]."
+        )

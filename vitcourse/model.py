@@ -1,4 +1,7 @@
-"""The Vision Transformer, assembled."""
+"""The Vision Transformer, assembled.
+
+Longer than 150 lines because the model, its pooling, saving and loading are one class.
+"""
 
 from __future__ import annotations
 
@@ -121,6 +124,8 @@ class VisionTransformer(nn.Module):
         Args:
             notes: further text for the header, for example `data="fashion-mnist"`.
         """
+        if "config" in notes:
+            raise ValueError("notes must not contain config: the model's own is written.")
         return write_weights(path, self.state_dict(), {"config": self.config.to_json(), **notes})
 
     @classmethod
@@ -136,11 +141,11 @@ class VisionTransformer(nn.Module):
         weights, notes = read_weights(path)
         if "config" not in notes:
             raise ValueError(f"path {str(path)!r} holds no config; it was not written by `VisionTransformer.save`.")
-        model = cls(ViTConfig.from_dict(json.loads(notes["config"]) | changes))
         try:
+            model = cls(ViTConfig.from_dict({**json.loads(notes["config"]), **changes}))
             model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"path {str(path)!r} doesn't fit its config with changes {changes}: {error}") from None
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"path {str(path)!r} can't be loaded with changes {changes}: {error}") from None
         return model.eval()
 
 

@@ -233,10 +233,17 @@ class Notebook:
         page.set_default_timeout(1000 * OPEN_SECONDS)
         page.goto(f"{address}/lab/tree/{quote(path)}?reset")
         page.wait_for_function(f"window.jupyterapp?.shell.currentWidget?.context?.path === {json.dumps(path)}")
-        page.evaluate("() => jupyterapp.restored")
-        page.evaluate("() => jupyterapp.shell.currentWidget.context.ready")
-        page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.ready")
-        page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => null)")
+        self._wait_for("jupyterapp.restored")
+        self._wait_for("jupyterapp.shell.currentWidget.context.ready")
+        page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.isReady || document.querySelector('.jp-Dialog')")
+        dialog = page.locator(".jp-Dialog")
+        assert not dialog.count(), f"JupyterLab asks before it starts: {dialog.first.inner_text()!r}"
+        self._wait_for("jupyterapp.shell.currentWidget.sessionContext.ready")
+        self._wait_for("jupyterapp.shell.currentWidget.sessionContext.session.kernel.info")
+
+    def _wait_for(self, promise: str, seconds: float = OPEN_SECONDS) -> None:
+        """Wait for a promise of the page: unlike `evaluate`, with a limit."""
+        self.page.wait_for_function(f"() => {promise}.then(() => true)", timeout=1000 * seconds)
 
     def cells(self) -> list[dict]:
         """Place, id, type, execution count and outputs of every cell."""
@@ -244,7 +251,7 @@ class Notebook:
 
     def run_all(self) -> float:
         """Clear what the notebook was saved with, then Run > Run All Cells; the seconds until all have run."""
-        self.page.evaluate("() => jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => null)")
+        self._wait_for("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
         start = time.monotonic()
         self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
         self.page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
@@ -253,9 +260,7 @@ class Notebook:
 
     def show(self, place: int):
         """Scroll to a cell and give it back."""
-        self.page.evaluate(
-            "(place) => jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start').then(() => null)", place
-        )
+        self._wait_for(f"jupyterapp.shell.currentWidget.content.scrollToItem({place}, 'start')")
         cell = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").nth(place)
         cell.scroll_into_view_if_needed()
         return cell

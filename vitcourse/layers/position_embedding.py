@@ -6,12 +6,22 @@ from torch import Tensor, nn
 from vitcourse.functional import sinusoidal_encoding, sinusoidal_encoding_2d
 
 
+def _add(tokens: Tensor, positions: Tensor) -> Tensor:
+    if tokens.shape[1:] != positions.shape[1:]:  # one position for all tokens would add without complaint
+        length, width = positions.shape[1:]
+        raise ValueError(f"tokens must have shape (B, {length}, {width}), got {tuple(tokens.shape)}.")
+    return tokens + positions
+
+
 class LearnedPositionEmbedding(nn.Module):
     """Add a learned vector for each position: `(B, L, D) -> (B, L, D)` (Dosovitskiy et al., 2021, eq. 1).
 
     Args:
         length: L, the number of tokens, [CLS] included.
         hidden_size: D.
+
+    Raises:
+        ValueError: from `forward`, tokens of another length or width.
     """
 
     def __init__(self, length: int, hidden_size: int):
@@ -20,7 +30,7 @@ class LearnedPositionEmbedding(nn.Module):
         nn.init.trunc_normal_(self.positions, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return tokens + self.positions
+        return _add(tokens, self.positions)
 
 
 class _FixedPositionEmbedding(nn.Module):
@@ -31,7 +41,7 @@ class _FixedPositionEmbedding(nn.Module):
         self.register_buffer("positions", table[None], persistent=False)  # known, so not saved with the weights
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return tokens + self.positions
+        return _add(tokens, self.positions)
 
 
 class SinusoidalPositionEmbedding(_FixedPositionEmbedding):
