@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from vitcourse import VisionTransformer, ViTConfig
-from vitcourse.functional import patchify, unpatchify
+from vitcourse.functional import patchify, sinusoidal_encoding_2d, unpatchify
 
 KINDS = ["learned", "sinusoidal", "sinusoidal_2d", "none"]
 
@@ -58,6 +58,14 @@ def test_the_sequence_is_cls_then_patches_plus_positions():
     assert tokens.shape == (2, LENGTH, 20)
     assert_close(tokens[:, 0], (model.class_token[0, 0] + positions[0]).expand(2, 20))
     assert_close(tokens[:, 1:], model.patch_embedding.projection(patchify(images, 4)) + positions[1:])
+
+
+def test_positions_in_the_grid_follow_its_rows_and_columns():
+    """3 rows of 5 patches: [CLS] gets nothing."""
+    model, images = small_model(position_embedding="sinusoidal_2d"), some_images()
+    added = model.embed(images)[:, 1:] - model.patch_embedding(images)
+    assert_close(added[0], sinusoidal_encoding_2d(3, 5, 20), rtol=0, atol=1e-5)
+    assert_close(model.embed(images)[:, 0], model.class_token[0].expand(2, 20))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])

@@ -1,12 +1,12 @@
 """A JupyterLab of the test's own, and one notebook of it in Chromium.
 
-Where a method waits for the page, Chromium's own state is asked (`jupyterapp`, the notebook's model): what is
-drawn, the idle circle for instance, comes too early or too late.
+Waiting goes by Lab's own state (`jupyterapp`, the notebook's model): the idle circle, for one, can be wrong.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,38 +35,39 @@ VIEWPORT = {"width": 1280, "height": 900}
 THIS_MACHINE = {"127.0.0.1", "localhost"}
 START_SECONDS, STOP_SECONDS, OPEN_SECONDS, RUN_SECONDS, CHANGE_SECONDS = 90, 20, 90, 240, 20
 
+NO_ANSWER = (OSError, http.client.HTTPException)
+
 # Error messages of the console that are not the course's fault: a part of the message, and why it is harmless.
 HARMLESS: dict[str, str] = {}
 
-# The code cells of the notebook in front, in order: what the kernel has returned for each.
-CELLS = """() => [...jupyterapp.shell.currentWidget.content.widgets].map((cell, place) => ({
-    place, id: cell.model.id, type: cell.model.type, count: cell.model.executionCount ?? null,
+# The cells of the notebook in front, in order.
+CELLS = """() => jupyterapp.shell.currentWidget.content.widgets.map((cell, place) => ({
+    place, id: cell.model.id, type: cell.model.type, source: cell.model.sharedModel.source,
+    count: cell.model.executionCount ?? null,
     outputs: cell.model.type === "code" ? cell.model.outputs.toJSON() : [],
 }))"""
 
 # Every code cell has run, or one has failed (then those after it will not run) and the kernel is at rest.
 FINISHED = """() => {
     const panel = jupyterapp.shell.currentWidget;
-    const cells = panel.content.widgets.filter((cell) => cell.model.type === "code" && cell.model.sharedModel.source);
+    const filled = (cell) => cell.model.type === "code" && cell.model.sharedModel.source.trim();
+    const cells = panel.content.widgets.filter(filled);
     const failed = cells.some((cell) => cell.model.outputs.toJSON().some((o) => o.output_type === "error"));
     const done = failed || cells.every((cell) => Number.isInteger(cell.model.executionCount));
     return done && panel.sessionContext.session.kernel.status === "idle";
 }"""
 
-# Note when a key goes down and when, after it, the picture in the explorer is another one, loaded.
+# Note when a key goes down and when, after it, the explorer shows another figure, loaded.
 WATCH = """(explorer) => {
-    const source = () => explorer.querySelector(".jp-OutputArea img")?.src;
-    const before = source();
-    window.watched = { pressed: null, changed: null };
-    const onKey = () => { window.watched.pressed ??= performance.now(); };
-    document.addEventListener("keydown", onKey, { capture: true, once: true });
+    const before = explorer.querySelector("img").src;
+    const watched = (window.watched = { pressed: null, changed: null });
+    const press = () => { watched.pressed = performance.now(); };
+    document.addEventListener("keydown", press, { capture: true, once: true });
     const look = () => {
-        const image = explorer.querySelector(".jp-OutputArea img");
-        if (window.watched.pressed !== null && image?.complete && image.naturalWidth && image.src !== before) {
-            window.watched.changed = performance.now();
-        } else {
-            requestAnimationFrame(look);
-        }
+        const image = explorer.querySelector("img");
+        const shown = image?.complete && image.naturalWidth > 0;
+        if (watched.pressed && shown && image.src !== before) watched.changed = performance.now();
+        else if (watched === window.watched) requestAnimationFrame(look);
     };
     look();
 }"""
@@ -94,7 +94,8 @@ def _environment(home: Path, theme: str) -> dict[str, str]:
         path = settings / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values), encoding="utf-8")
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    return inherited | {
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
@@ -106,7 +107,7 @@ def _environment(home: Path, theme: str) -> dict[str, str]:
 
 
 def _ask(address: str, method: str = "GET") -> bytes:
-    """What the server answers; an OSError where it does not."""
+    """What the server answers; one of `NO_ANSWER` is raised where it does not."""
     request = urllib.request.Request(address, method=method)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(request, timeout=STOP_SECONDS) as answer:
@@ -116,11 +117,16 @@ def _ask(address: str, method: str = "GET") -> bytes:
 @contextlib.contextmanager
 def running_lab(root: Path, home: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
     """JupyterLab over the folder `root`, its own files in `home`; gives its address and stops it at the end."""
-    address = f"http://127.0.0.1:{(port := _free_port())}"
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    command += [f"--ServerApp.root_dir={root}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-    command += ["--LabApp.extension_manager=readonly"]  # the other one may ask a package index
+    command += [
+        f"--ServerApp.root_dir={root}",
+        "--IdentityProvider.token=",
+        "--LabApp.expose_app_in_browser=True",
+    ]
+    command += ["--LabApp.extension_manager=readonly"]  # the usual one may ask a package index
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     with log.open("wb") as output:
@@ -142,7 +148,7 @@ def running_lab(root: Path, home: Path, theme: str = "JupyterLab Light") -> Iter
 def _wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and server.poll() is None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*NO_ANSWER):
             kernels = json.loads(_ask(f"{address}/api/kernelspecs"))["kernelspecs"]
             assert "python3" in kernels, f"JupyterLab finds no kernel python3, only {sorted(kernels)}"
             return
@@ -152,7 +158,7 @@ def _wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
 
 def _stop(server: subprocess.Popen, address: str) -> None:
     """Stop the kernels, then the server; what does not stop in time is killed, and its kernels notice that."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(*NO_ANSWER):
         for kernel in json.loads(_ask(f"{address}/api/kernels")):
             _ask(f"{address}/api/kernels/{kernel['id']}", method="DELETE")
     server.terminate()
@@ -192,34 +198,36 @@ class Seen:
 
 
 class Explorer:
-    """The sliders and the figure below one cell."""
+    """The sliders and the figure that one cell shows."""
 
     def __init__(self, page, cell):
-        self.page, self.root = page, cell.locator(".widget-interact")
-        self.handles = self.root.locator(".noUi-handle")
-        self.labels = [text.strip() for text in self.root.locator(".widget-label").all_inner_texts()]
+        self.page, self.root = page, cell.locator(".jp-Cell-outputWrapper")
+        self.sliders = self.root.locator(".widget-slider")
+        self.sliders.first.wait_for()
+        self.root.locator("img").first.wait_for()
+        self.labels = [slider.locator(".widget-label").inner_text().strip() for slider in self.sliders.all()]
 
     def reading(self, slider: int) -> str:
         """The number beside a slider."""
-        return self.root.locator(".widget-readout").nth(slider).inner_text()
+        return self.sliders.nth(slider).locator(".widget-readout").inner_text()
 
     def error_text(self) -> str:
-        """What the explorer's own output says in red."""
-        red = self.root.locator('.jp-OutputArea [data-mime-type$="stderr"], .jp-OutputArea [data-mime-type$="error"]')
-        return "\n".join(red.all_inner_texts())
+        """What the explorer says in red."""
+        red = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
+        return "\n".join(self.root.locator(red).all_inner_texts())
 
     def move(self, slider: int) -> tuple[str, str, float]:
         """Press an arrow key on a slider: its reading before and after, and the seconds to the new figure."""
-        handle, before = self.handles.nth(slider), self.reading(slider)
-        at_the_end = float(handle.get_attribute("aria-valuenow")) >= float(handle.get_attribute("aria-valuemax"))
-        self.root.evaluate(WATCH)
+        handle, before = self.sliders.nth(slider).locator(".noUi-handle").first, self.reading(slider)
+        value, highest = (float(handle.get_attribute(f"aria-value{which}")) for which in ("now", "max"))
         handle.focus()
-        self.page.keyboard.press("ArrowLeft" if at_the_end else "ArrowRight")
+        self.root.evaluate(WATCH)
+        self.page.keyboard.press("ArrowRight" if value < highest else "ArrowLeft")
         try:
             self.page.wait_for_function("window.watched.changed", timeout=1000 * CHANGE_SECONDS)
-        except Exception as error:
-            label = self.labels[slider]
-            raise AssertionError(f"slider {label}: no new figure in {CHANGE_SECONDS} s\n{self.error_text()}") from error
+        except Exception as error:  # playwright's TimeoutError says less
+            message = f"slider {self.labels[slider]}: no new figure in {CHANGE_SECONDS} s\n{self.error_text()}"
+            raise AssertionError(message) from error
         watched = self.page.evaluate("window.watched")
         return before, self.reading(slider), (watched["changed"] - watched["pressed"]) / 1000
 
@@ -235,7 +243,8 @@ class Notebook:
         page.wait_for_function(f"window.jupyterapp?.shell.currentWidget?.context?.path === {json.dumps(path)}")
         self._wait_for("jupyterapp.restored")
         self._wait_for("jupyterapp.shell.currentWidget.context.ready")
-        page.wait_for_function("jupyterapp.shell.currentWidget.sessionContext.isReady || document.querySelector('.jp-Dialog')")
+        ready = "jupyterapp.shell.currentWidget.sessionContext.isReady"
+        page.wait_for_function(f"{ready} || document.querySelector('.jp-Dialog')")
         dialog = page.locator(".jp-Dialog")
         assert not dialog.count(), f"JupyterLab asks before it starts: {dialog.first.inner_text()!r}"
         self._wait_for("jupyterapp.shell.currentWidget.sessionContext.ready")
@@ -274,10 +283,12 @@ class Notebook:
         )
 
     def explorer(self, place: int) -> Explorer:
-        """The explorer below a cell, once its widgets and its figure are there."""
-        cell = self.show(place)
-        cell.locator(".widget-interact .jp-OutputArea img").wait_for()
-        return Explorer(self.page, cell)
+        """The explorer that a cell shows, once its sliders and its figure are there."""
+        return Explorer(self.page, self.show(place))
+
+    def formula_errors(self) -> list[str]:
+        """The formulas that were not understood, of the cells shown so far."""
+        return self.page.locator(".jp-Notebook mjx-merror").all_inner_texts()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,16 @@ from vitcourse.files import written_whole
 
 PLACEHOLDER = "OWNER/vitcourse"
 HOST = "https://github.com/"
-PATTERNS = ("README.md", "CITATION.cff", "CONTRIBUTING.md", "pyproject.toml", "**/*.ipynb", "notebooks/*.md")
+PATTERNS = (
+    "README.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "pyproject.toml",
+    "notebooks/*.ipynb",
+    "notebooks/*.md",
+    "exercises/**/*.ipynb",
+    "solutions/**/*.ipynb",
+)
 
 
 def current(root: Path) -> str:

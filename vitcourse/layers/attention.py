@@ -53,8 +53,9 @@ class MultiHeadAttention(nn.Module):
                 padding mask `(B, N)` of keys is `mask[:, None, None, :]`.
             return_attention: also return the weights `(B, h, N, N)`, before dropout; this takes the explicit path.
         """
-        qkv = rearrange(self.qkv(tokens), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)
-        query, key, value = qkv.unbind(0)
+        query, key, value = (
+            rearrange(part, "b n (h d) -> b h n d", h=self.num_heads) for part in self.qkv(tokens).chunk(3, dim=-1)
+        )
         if mask is not None and mask.ndim == 3:
             mask = mask[:, None]  # the same for all heads; unexpanded, B would be taken for h
         dropout = self.dropout if self.training else 0.0
