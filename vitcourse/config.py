@@ -188,6 +188,8 @@ class ViTConfig:
         residual = 2 * tokens * width  # what enters the two norms
         norms = 2 * tokens * width + 4 * tokens  # what leaves them, and a mean and a deviation a token
         attention = 3 * tokens * width + weights + tokens * width  # q k v, softmax, what enters the projection
+        if batch_size == 1 or self.num_attention_heads == 1:
+            attention += tokens * width  # then torch multiplies views, which keep what they were cut from
         mlp = 2 * tokens * hidden  # what enters and what leaves the GELU
         if self.hidden_dropout_prob:
             mlp += tokens * hidden + 2 * tokens * width  # masks after linear1, linear2 and the projection

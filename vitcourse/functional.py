@@ -19,8 +19,11 @@ def one_hot(ids: Tensor, num_classes: int) -> Tensor:
     """Turn whole numbers into rows with a single 1: `(...) -> (..., num_classes)`, float32.
 
     Raises:
+        TypeError: ids that aren't whole numbers.
         ValueError: an id outside 0 .. num_classes - 1.
     """
+    if ids.is_floating_point():
+        raise TypeError(f"ids must be whole numbers, got {ids.dtype}; try ids.long().")
     if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes:
         raise ValueError(
             f"ids must lie in 0 .. {num_classes - 1} for num_classes {num_classes}, "
@@ -40,6 +43,16 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     Raises:
         ValueError: images that are not 4-dimensional, or a side that `patch_size` doesn't divide.
     """
+    check_patches_fit(images, patch_size)
+    return rearrange(images, "b c (gh p) (gw q) -> b (gh gw) (c p q)", p=patch_size, q=patch_size)
+
+
+def check_patches_fit(images: Tensor, patch_size: int) -> None:
+    """Refuse images `(B, C, H, W)` that can't be cut into whole patches.
+
+    Raises:
+        ValueError: as `patchify`.
+    """
     if images.ndim != 4:
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}; one image is images[None].")
     height, width = images.shape[-2:]
@@ -48,7 +61,6 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
             f"images of {height} x {width} pixels can't be cut into patches of patch_size {patch_size}: "
             f"crop, pad or resize them, or choose a patch_size that divides both sides."
         )
-    return rearrange(images, "b c (gh p) (gw q) -> b (gh gw) (c p q)", p=patch_size, q=patch_size)
 
 
 def unpatchify(patches: Tensor, patch_size: int, image_size: int | tuple[int, int]) -> Tensor:
@@ -159,7 +171,7 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None, sc
 
     Raises:
         TypeError: a mask that is not boolean.
-        ValueError: queries and keys of different width.
+        ValueError: queries and keys of different width, or a mask that doesn't fit the weights.
     """
     _check(query, key, mask)
     scale = query.shape[-1] ** -0.5 if scale is None else scale

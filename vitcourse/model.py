@@ -37,6 +37,8 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, config: ViTConfig):
         super().__init__()
+        if not isinstance(config, ViTConfig):
+            raise TypeError(f"config must be a ViTConfig, got {type(config).__name__}; try ViTConfig.from_dict(...).")
         self.config = config
         self.patch_embedding = PatchEmbedding(config.patch_size, config.num_channels, config.hidden_size)
         self.class_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
@@ -62,16 +64,16 @@ class VisionTransformer(nn.Module):
     @torch.no_grad()
     def initialise(self, initializer_range: float) -> None:
         """Draw all weights anew: normal with deviation `initializer_range`, biases 0, LayerNorms 1 and 0."""
-        nn.init.trunc_normal_(self.class_token, std=initializer_range)
+        nn.init.normal_(self.class_token, std=initializer_range)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=initializer_range)
+                nn.init.normal_(module.weight, std=initializer_range)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
             elif isinstance(module, LearnedPositionEmbedding):
-                nn.init.trunc_normal_(module.positions, std=initializer_range)
+                nn.init.normal_(module.positions, std=initializer_range)
 
     def embed(self, images: Tensor) -> Tensor:
         """Patches, [CLS] first, positions added: `(B, C, H, W) -> (B, L, D)`."""

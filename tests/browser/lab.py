@@ -37,7 +37,7 @@ START_SECONDS, STOP_SECONDS, OPEN_SECONDS, RUN_SECONDS, CHANGE_SECONDS = 90, 20,
 
 NO_ANSWER = (OSError, http.client.HTTPException)
 
-# Error messages of the console that are not the course's fault: a part of the message, and why it is harmless.
+# Console errors that are not the course's fault: a part of the message, and why it is harmless.
 HARMLESS: dict[str, str] = {}
 
 # The cells of the notebook in front, in order.
@@ -116,7 +116,7 @@ def _ask(address: str, method: str = "GET") -> bytes:
 
 @contextlib.contextmanager
 def running_lab(root: Path, home: Path, theme: str = "JupyterLab Light") -> Iterator[str]:
-    """JupyterLab over the folder `root`, its own files in `home`; gives its address and stops it at the end."""
+    """JupyterLab over the folder `root`, its own files in `home`: its address, until it is stopped."""
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
@@ -157,7 +157,7 @@ def _wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
 
 
 def _stop(server: subprocess.Popen, address: str) -> None:
-    """Stop the kernels, then the server; what does not stop in time is killed, and its kernels notice that."""
+    """Stop the kernels, then the server. Kernels also end when their server is gone, should it have to be killed."""
     with contextlib.suppress(*NO_ANSWER):
         for kernel in json.loads(_ask(f"{address}/api/kernels")):
             _ask(f"{address}/api/kernels/{kernel['id']}", method="DELETE")
@@ -213,7 +213,7 @@ class Explorer:
 
     def error_text(self) -> str:
         """What the explorer says in red."""
-        red = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]'
+        red = ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in ("stderr", "error"))
         return "\n".join(self.root.locator(red).all_inner_texts())
 
     def move(self, slider: int) -> tuple[str, str, float]:
@@ -259,7 +259,7 @@ class Notebook:
         return self.page.evaluate(CELLS)
 
     def run_all(self) -> float:
-        """Clear what the notebook was saved with, then Run > Run All Cells; the seconds until all have run."""
+        """Clear the saved outputs, then Run > Run All Cells; the seconds until all cells have run."""
         self._wait_for("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
         start = time.monotonic()
         self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
@@ -287,8 +287,12 @@ class Notebook:
         return Explorer(self.page, self.show(place))
 
     def formula_errors(self) -> list[str]:
-        """The formulas that were not understood, of the cells shown so far."""
-        return self.page.locator(".jp-Notebook mjx-merror").all_inner_texts()
+        """The formulas, or unknown names in them (red), that were not understood; of the cells shown so far."""
+        wrong = ".jp-Notebook mjx-merror, .jp-Notebook mjx-mtext[style*='red']"
+        return [
+            element.evaluate("(e) => e.closest('mjx-container').parentElement.textContent")
+            for element in self.page.locator(wrong).all()
+        ]
 
 
 @contextlib.contextmanager

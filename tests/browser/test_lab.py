@@ -1,4 +1,4 @@
-"""Notebooks as a learner meets them: JupyterLab in a real browser, run from the menu, explorers moved by keyboard.
+"""Notebooks as learners meet them: in JupyterLab, in a real browser, by menu and keyboard.
 
 The gate opens the notebook of `GATE`; `--all` opens every notebook, and the first also in the dark theme.
 VITCOURSE_SCREENSHOTS names a folder for the screenshots; otherwise they lie in pytest's temporary folder.
@@ -117,6 +117,6 @@ def test_notebook(name, theme, root, tmp_path, take):
         assert name != GATE or (figures and explorers), "the gate's notebook should show figures and an explorer"
         for cell in explorers:
             check_explorer(notebook.explorer(cell["place"]), take, cell["id"])
-        assert notebook.formula_errors() == []
-        assert seen.errors == []
         assert seen.foreign_hosts == set()
+        assert seen.errors == []
+        assert notebook.formula_errors() == []

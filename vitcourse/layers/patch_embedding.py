@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vitcourse.functional import patchify
+from vitcourse.functional import check_patches_fit, patchify
 
 
 class PatchEmbedding(nn.Module):
@@ -31,11 +31,11 @@ class PatchEmbedding(nn.Module):
         self.projection = nn.Linear(patch_size**2 * num_channels, hidden_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        patches = patchify(images, self.patch_size)  # (B, N, C P P); also refuses sides that P doesn't divide
+        check_patches_fit(images, self.patch_size)  # a convolution would crop in silence
         if images.shape[1] != self.num_channels:
             raise ValueError(f"images must have {self.num_channels} channels, got shape {tuple(images.shape)}.")
         if not self.as_convolution:
-            return self.projection(patches)
+            return self.projection(patchify(images, self.patch_size))
         # The patch vector is flattened as (C, P, P), so a row of the matrix is a kernel.
         kernels = self.projection.weight.unflatten(1, (self.num_channels, self.patch_size, self.patch_size))
         grid = F.conv2d(images, kernels, self.projection.bias, stride=self.patch_size)

@@ -27,7 +27,7 @@ class LearnedPositionEmbedding(nn.Module):
     def __init__(self, length: int, hidden_size: int):
         super().__init__()
         self.positions = nn.Parameter(torch.empty(1, length, hidden_size))
-        nn.init.trunc_normal_(self.positions, std=0.02)
+        nn.init.normal_(self.positions, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return _add(tokens, self.positions)
