@@ -26,15 +26,17 @@ CHROMIUM = lab.find_chromium()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(lab.CHROMIUM)} is installed")
 
 
+def case(name, theme, *marks):
+    return pytest.param(name, theme, marks=marks, id=f"{name}-{theme.split()[-1].lower()}")
+
+
 def cases():
-    """(notebook, theme): the one of the gate first, the others marked `wide`."""
-    names = sorted(path.relative_to(NOTEBOOKS).with_suffix("").as_posix() for path in NOTEBOOKS.rglob("*.ipynb"))
-    names = [name for name in names if ".ipynb_checkpoints" not in name]
-    assert GATE in names
-    every = [(GATE, LIGHT), (GATE, DARK)] + [(name, LIGHT) for name in names if name != GATE]
-    for name, theme in every:
-        marks = [] if (name, theme) == (GATE, LIGHT) else [pytest.mark.wide]
-        yield pytest.param(name, theme, marks=marks, id=f"{name}-{theme.split()[-1].lower()}")
+    """(notebook, theme): the one of the gate, then with `--all` its dark theme and every other notebook."""
+    paths = [path for path in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    names = sorted(path.relative_to(NOTEBOOKS).with_suffix("").as_posix() for path in paths)
+    names.remove(GATE)
+    wide = [(GATE, DARK), *((name, LIGHT) for name in names)]
+    return [case(GATE, LIGHT), *(case(name, theme, pytest.mark.wide) for name, theme in wide)]
 
 
 @pytest.fixture
