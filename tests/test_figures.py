@@ -49,7 +49,7 @@ def test_patches_are_drawn_apart():
     pixels = torch.arange(24, dtype=torch.uint8).reshape(1, 4, 6)
     sheet = figures.patch_grid(pixels, 2, ax).images[0].get_array()
     assert sheet.shape == (5, 8)
-    assert (sheet[2] == 255).all()
+    assert (sheet[2] == 128).all()
     assert (sheet[:2, :2] == pixels[0, :2, :2].numpy()).all()
     assert (sheet[3:, 6:] == pixels[0, 2:, 4:].numpy()).all()
     plt.close("all")
@@ -98,4 +98,4 @@ def test_explorer_redraws_with_the_sliders_value(monkeypatch):
 def test_inside_explorer_covers_every_layer_and_head(model, images, monkeypatch):
     monkeypatch.setattr(widgets, "display", lambda figure: None)
     ranges = {child.description: (child.min, child.max) for child in widgets.inside(model, images).children[:3]}
-    assert ranges == {"i": (0, 4), "l": (1, 2), "h": (0, 3)}
+    assert ranges == {"i": (0, 4), "ℓ": (1, 2), "h": (0, 3)}

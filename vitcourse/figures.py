@@ -78,11 +78,11 @@ def predictions(images: ImageSet, predicted: Tensor, columns: int = 6) -> Figure
 
 
 def patch_grid(pixels: Tensor, patch_size: int, ax: Axes, gap: int = 1) -> Axes:
-    """An image `(C, H, W)`, its patches drawn apart by `gap` white pixels."""
+    """An image `(C, H, W)`, its patches drawn apart by `gap` grey pixels."""
     _, height, width = pixels.shape
-    highest = 255 if pixels.dtype == torch.uint8 else 1
+    grey = 128 if pixels.dtype == torch.uint8 else 0.5  # apart from dark and from bright pictures
     rows, columns = height // patch_size, width // patch_size
-    sheet = torch.full((len(pixels), height + gap * (rows - 1), width + gap * (columns - 1)), highest).to(pixels.dtype)
+    sheet = torch.full((len(pixels), height + gap * (rows - 1), width + gap * (columns - 1)), grey).to(pixels.dtype)
     for row in range(rows):
         for column in range(columns):
             top, left = row * (patch_size + gap), column * (patch_size + gap)
@@ -133,10 +133,12 @@ def inside(model: VisionTransformer, images: ImageSet, index: int = 0, layer: in
     weights = attention[layer - 1][0]  # (h, L, L)
     weights = weights[head - 1] if head else weights.mean(dim=0)
     grid = weights[0, 1:].unflatten(0, model.config.grid_size)  # the row of [CLS], without [CLS] itself
-    fig, axes = _subplots(1, 4, figsize=(9.2, 2.3), width_ratios=[1, 1, 1.3, 1])
+    fig, axes = _subplots(1, 4, figsize=(9.2, 2.3), width_ratios=[1, 1, 1.15, 1.1])
     image(pixels, axes[0], images.class_names[truth])
     patch_grid(pixels, model.config.patch_size, axes[1]).set_title(f"$N = {model.config.num_patches}$")
-    attention_map(pixels, grid, axes[2]).set_title(f"$\\ell = {layer}$, $h = {head}$" if head else f"$\\ell = {layer}$")
+    attention_map(pixels, grid, axes[2]).set_title(
+        f"$\\ell = {layer}$, $h = {head}$" if head else f"$\\ell = {layer}$, $\\bar h$"
+    )
     class_probabilities(logits.softmax(dim=1)[0], images.class_names, axes[3], truth)
     return fig
 

@@ -17,7 +17,7 @@ class ProgressBar(tqdm):
     def __init__(self, *args: Any, **kwargs: Any):
         self._handle = None
         in_notebook = _in_notebook()
-        kwargs = {"leave": True, "ncols": 78, "mininterval": 0.5, "ascii": False} | kwargs
+        kwargs = {"leave": True, "ncols": 100, "mininterval": 0.5, "ascii": False} | kwargs
         if in_notebook:
             kwargs["file"] = _Silent()
         self._in_notebook = in_notebook

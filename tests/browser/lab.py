@@ -119,14 +119,17 @@ def running_lab(root: Path, home: Path, theme: str = "JupyterLab Light") -> Iter
     """JupyterLab over the folder `root`, its own files in `home`: its address, until it is stopped."""
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.root_dir": root,
+        "IdentityProvider.token": "",
+        "LabApp.expose_app_in_browser": True,
+        "LabApp.extension_manager": "readonly",  # the usual one may ask a package index
+    }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    command += [
-        f"--ServerApp.root_dir={root}",
-        "--IdentityProvider.token=",
-        "--LabApp.expose_app_in_browser=True",
-    ]
-    command += ["--LabApp.extension_manager=readonly"]  # the usual one may ask a package index
+    command += [f"--{name}={value}" for name, value in options.items()]
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     with log.open("wb") as output:
@@ -179,7 +182,7 @@ class Seen:
     def watch(self, page) -> None:
         """Record every host that the page asks, and every error of its console."""
         page.context.on("request", lambda request: self._request(request.url))
-        page.on("websocket", lambda socket: self._request(socket.url))
+        page.on("websocket", lambda connection: self._request(connection.url))
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         page.on("console", self._console)
 

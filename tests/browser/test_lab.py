@@ -51,11 +51,11 @@ def root(tmp_path):
 def take(request, tmp_path):
     """Save a screenshot of a page under a name."""
     folder = Path(os.environ.get("VITCOURSE_SCREENSHOTS") or tmp_path / "screenshots")
-    case = request.node.callspec.id.replace("/", "-")
+    prefix = request.node.callspec.id.replace("/", "-")
 
     def save(page, name):
         folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{case}-{name}.png")
+        page.screenshot(path=folder / f"{prefix}-{name}.png")
 
     return save
 
