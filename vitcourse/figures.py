@@ -102,9 +102,8 @@ def attention_map(pixels: Tensor, weights: Tensor, ax: Axes, highest: float | No
     height, width = pixels.shape[-2:]
     image(pixels, ax)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    painted = ax.imshow(
-        weights, cmap="viridis", vmin=0, vmax=highest or float(weights.max()), alpha=0.75, extent=extent
-    )
+    paint = {"cmap": "viridis", "vmin": 0, "vmax": highest or float(weights.max()), "alpha": 0.75}
+    painted = ax.imshow(weights.numpy(), extent=extent, **paint)
     ax.figure.colorbar(painted, ax=ax, shrink=0.8)
     return ax
 
@@ -136,9 +135,8 @@ def inside(model: VisionTransformer, images: ImageSet, index: int = 0, layer: in
     fig, axes = _subplots(1, 4, figsize=(9.2, 2.3), width_ratios=[1, 1, 1.15, 1.1])
     image(pixels, axes[0], images.class_names[truth])
     patch_grid(pixels, model.config.patch_size, axes[1]).set_title(f"$N = {model.config.num_patches}$")
-    attention_map(pixels, grid, axes[2]).set_title(
-        f"$\\ell = {layer}$, $h = {head}$" if head else f"$\\ell = {layer}$, $\\bar h$"
-    )
+    chosen = f"$h = {head}$" if head else "$\\bar h$"
+    attention_map(pixels, grid, axes[2]).set_title(f"$\\ell = {layer}$, {chosen}")
     class_probabilities(logits.softmax(dim=1)[0], images.class_names, axes[3], truth)
     return fig
 
