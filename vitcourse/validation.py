@@ -19,7 +19,8 @@ def positive_integer(name: str, value: Any) -> int:
         ValueError: below 1.
     """
     try:
-        integer = None if isinstance(value, bool) else operator.index(value)
+        is_bool = type(value).__name__ in ("bool", "bool_")  # Python's and NumPy's, which was an index before 2.0
+        integer = None if is_bool else operator.index(value)
     except TypeError:
         integer = None
     if integer is None:
