@@ -32,6 +32,25 @@ def test_train_writes_model_log_and_result(tmp_path, capsys):
     assert "Test accuracy" in capsys.readouterr().out
 
 
+def test_an_earlier_run_is_never_overwritten(tmp_path, capsys):
+    config, out = tmp_path / "tiny.toml", tmp_path / "out"
+    config.write_text(CONFIG)
+    out.mkdir()
+    (out / "log.csv").write_text("mine")
+    assert main(["train", str(config), "--out", str(out)]) == 1
+    assert "already holds a run; choose another --out" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["log.csv"]
+    assert (out / "log.csv").read_text() == "mine"
+
+
+def test_each_run_logs_to_its_own_file(tmp_path):
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    for name in ("first", "second"):
+        assert main(["train", str(config), "--out", str(tmp_path / name)]) == 0
+    assert len((tmp_path / "first" / "train.log").read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -9,6 +9,8 @@ import platform
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +52,15 @@ def _train(options: argparse.Namespace) -> int:
 
     settings = _read(options.config)
     out = options.out or Path("runs") / options.config.stem
-    out.mkdir(parents=True, exist_ok=True)
-    _log_to(out / "train.log")
+    if (out / "log.csv").exists():
+        raise FileExistsError(f"out {str(out)!r} already holds a run; choose another --out, or move that folder.")
     training = TrainingConfig.from_dict(settings["training"])
     source = {"name": settings["data"]["name"], "complete": settings["data"].get("complete", False)}
     sets = {split: data.load(split=split, folder=options.data, **source) for split in data.SPLITS}
     model = _model(ViTConfig.from_dict(settings["model"]), settings.get("start"), training.seed)
-    result = _run(model, training, sets, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with _logged_to(out / "train.log"):
+        result = _run(model, training, sets, out)
     with written_whole(out / "result.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"Test accuracy {result['test_accuracy']:.2%} after {result['minutes']:.1f} minutes; all in {out}.")
@@ -104,12 +108,18 @@ def _run(model, training, sets: dict[str, Any], out: Path) -> dict[str, Any]:
     }
 
 
-def _log_to(path: Path) -> None:
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("vitcourse")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def _read(path: Path) -> dict[str, Any]:

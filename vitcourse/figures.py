@@ -91,18 +91,17 @@ def patch_grid(pixels: Tensor, patch_size: int, ax: Axes, gap: int = 1) -> Axes:
     return image(sheet, ax)
 
 
-def attention_map(pixels: Tensor, weights: Tensor, ax: Axes, highest: float | None = None) -> Axes:
+def attention_map(pixels: Tensor, weights: Tensor, ax: Axes) -> Axes:
     """An image under the attention that its patches receive.
 
     Args:
         pixels: `(C, H, W)`.
-        weights: of the patches, `(gh, gw)`.
-        highest: the upper end of the colour bar, which starts at 0; by default the largest weight.
+        weights: of the patches, `(gh, gw)`; the colours run from 0 to the largest.
     """
     height, width = pixels.shape[-2:]
     image(pixels, ax)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    paint = {"cmap": "viridis", "vmin": 0, "vmax": highest or float(weights.max()), "alpha": 0.75}
+    paint = {"cmap": "viridis", "vmin": 0, "vmax": float(weights.max()), "alpha": 0.75}
     painted = ax.imshow(weights.numpy(), extent=extent, **paint)
     ax.figure.colorbar(painted, ax=ax, shrink=0.8)
     return ax

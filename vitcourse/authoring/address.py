@@ -8,7 +8,6 @@ from pathlib import Path
 
 from vitcourse.files import written_whole
 
-PLACEHOLDER = "OWNER/vitcourse"
 HOST = "https://github.com/"
 PATTERNS = (
     "README.md",
