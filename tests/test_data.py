@@ -51,8 +51,24 @@ def test_normalisation_in_closed_form():
     torch.testing.assert_close(images.inputs(), expected)
 
 
+@pytest.mark.parametrize("size", [16, 48])
+def test_another_size_is_the_same_picture(size):
+    original = data.load("fashion-mnist", "test").subset(slice(20))
+    images = data.load("fashion-mnist", "test", size=size)
+    assert images.images.shape == (1000, 1, size, size)
+    assert images.images.dtype == torch.uint8
+    assert images.size == (size, size)
+    few = images.images[:20].float()
+    assert (few.mean(dim=(1, 2, 3)) - original.images.float().mean(dim=(1, 2, 3))).abs().max() < 1.5
+    if size == 16:  # antialiased, with the border: away from the edge each pixel is a weighted mean of 4 x 4
+        weights = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        kernel = (weights[:, None] * weights / 64)[None, None]
+        means = torch.nn.functional.conv2d(original.images.float(), kernel, stride=2, padding=1)
+        assert (few - means)[..., 1:-1, 1:-1].abs().max() <= 0.51
+
+
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match=r"name must be one of 'fashion-mnist', got 'mnist'"):
+    with pytest.raises(ValueError, match=r"name must be one of 'fashion-mnist', .*, got 'mnist'"):
         data.load("mnist")
     with pytest.raises(ValueError, match=r"split must be one of .*, got 'val'"):
         data.load("fashion-mnist", "val")
@@ -61,6 +77,18 @@ def test_unknown_names_are_refused():
 def test_missing_complete_set_names_the_ways_out(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"dataset-fashion-mnist"):
         data.load("fashion-mnist", "train", complete=True, folder=tmp_path)
+
+
+@needs_complete
+def test_complete_set_is_looked_for_at_home_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("VITCOURSE_DATA", str(tmp_path))
+    assert fashion_mnist.find() == COMPLETE
+    for folder in (tmp_path / "fashion-mnist" / "FashionMNIST" / "raw", tmp_path / "fashion-mnist"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "t10k-images-idx3-ubyte.gz").symlink_to(COMPLETE / "t10k-images-idx3-ubyte.gz")
+        (folder / "t10k-labels-idx1-ubyte.gz").symlink_to(COMPLETE / "t10k-labels-idx1-ubyte.gz")
+        assert fashion_mnist.find(part="t10k") == folder
+        assert len(data.load("fashion-mnist", "test", complete=True)) == 10_000
 
 
 def test_damaged_file_is_named(tmp_path):

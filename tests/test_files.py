@@ -82,3 +82,9 @@ def test_the_file_has_the_rights_of_any_new_file(tmp_path, umask, rights):
     finally:
         os.umask(before)
     assert (tmp_path / "marks.csv").stat().st_mode & 0o777 == rights
+
+
+def test_a_full_disk_says_where(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*marks.csv'"), written_whole(tmp_path / "marks.csv"):
+        raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())

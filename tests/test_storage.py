@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
@@ -51,6 +52,21 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_whole(tmp_path, monkeyp
 
     monkeypatch.setattr(storage, "save_file", full_disk)
     with pytest.raises(OSError, match="no space left"):
+        write_weights(path, some_weights(), {})
+    assert list(tmp_path.iterdir()) == [path]
+    assert_close(read_weights(path)[0], weights, rtol=0, atol=0)
+
+
+def test_a_full_disk_is_said_with_the_path_and_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    weights = some_weights()
+    path = write_weights(tmp_path / "model", weights, {})
+
+    def full_disk(tensors, filename, metadata=None):
+        filename.write_bytes(b"half of it")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(storage, "save_file", full_disk)
+    with pytest.raises(OSError, match=f"^path {re.escape(repr(str(path)))} can't be written .*No space left on device"):
         write_weights(path, some_weights(), {})
     assert list(tmp_path.iterdir()) == [path]
     assert_close(read_weights(path)[0], weights, rtol=0, atol=0)

@@ -1,28 +1,35 @@
 """Training learns, repeats itself under a seed, keeps the best model and refuses nonsense."""
 
 import csv
+import logging
 import math
+import random
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from vitcourse import VisionTransformer, ViTConfig, data
 from vitcourse.training import (
+    Epoch,
+    Evaluation,
     TrainingConfig,
-    augment,
-    batches,
     evaluate,
     fit,
     learning_rate_factor,
+    make_optimizer,
     parameter_groups,
     read_log,
     set_seed,
+    write_log,
 )
 
-CPU = torch.device("cpu")
+fit_module = sys.modules["vitcourse.training.fit"]  # the name in the package is the function
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +37,40 @@ def few():
     return data.load("fashion-mnist", "train").subset(slice(0, 64))
 
 
-def small_model(seed=0):
+@pytest.fixture
+def steps():
+    """What the optimizer finds at each step: the learning rate and the norm of the gradient."""
+    found = []
+
+    def note(optimizer, *_):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])).item()
+        found.append((optimizer.param_groups[0]["lr"], norm))
+
+    handle = register_optimizer_step_pre_hook(note)
+    yield found
+    handle.remove()
+
+
+def small_model(seed=0, **changes):
     set_seed(seed)
-    return VisionTransformer(ViTConfig(num_channels=1, patch_size=8, num_hidden_layers=2, initializer_range=0.08))
+    config = ViTConfig(num_channels=1, patch_size=8, num_hidden_layers=2, initializer_range=0.08)
+    return VisionTransformer(config.replace(**changes))
+
+
+class Constant(nn.Module):
+    """Always says class 3, with the logits of a coin that falls so in 90 % of all throws."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.full((10,), math.log(0.1 / 9)))
+        self.logits.data[3] = math.log(0.9)
+
+    def forward(self, images):
+        return self.logits.expand(len(images), 10)
+
+
+# ---- learning
 
 
 def test_overfits_one_batch(few):
@@ -40,113 +78,233 @@ def test_overfits_one_batch(few):
     config = TrainingConfig(epochs=60, batch_size=64, learning_rate=5e-3, warmup_epochs=2, weight_decay=0.0)
     log = fit(model, few, few, config, progress=False)
     assert log[-1].validation_accuracy == 1.0
+    assert log[-1].train_loss < 0.1
 
 
-def test_the_first_loss_is_that_of_guessing():
-    """With the usual small weights all classes are equally likely, whatever the image."""
-    model = VisionTransformer(ViTConfig(num_channels=1))
-    assert evaluate(model, data.load("fashion-mnist", "validation")).loss == pytest.approx(math.log(10), abs=0.1)
+def test_learns_with_all_augmentation_on():
+    train = data.load("fashion-mnist", "train").subset(slice(0, 600))
+    config = TrainingConfig(
+        epochs=6, batch_size=50, learning_rate=3e-3, flip=True, crop_padding=2, rand_augment=1, mixup=0.2,
+        label_smoothing=0.1,
+    )  # fmt: skip
+    log = fit(small_model(), train, train, config, progress=False)
+    assert log[-1].validation_accuracy > 0.4
 
 
-def test_same_seed_same_weights_other_seed_other_order(few):
+def test_same_seed_same_weights_other_seed_others(few):
     config = TrainingConfig(epochs=2, batch_size=16, flip=True, crop_padding=2)
-    first, second, third = small_model(), small_model(), small_model()
+    first, second, third = (small_model(hidden_dropout_prob=0.1) for _ in range(3))
     fit(first, few, few, config, progress=False)
+    torch.manual_seed(99)  # what was drawn before doesn't count
     fit(second, few, few, config, progress=False)
     fit(third, few, few, replace(config, seed=1), progress=False)
-    assert torch.equal(first.head.weight, second.head.weight)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(first.head.weight, third.head.weight)
 
 
-def test_an_epoch_shows_every_image_once(few):
-    config = TrainingConfig(batch_size=10)
-    shown = torch.cat([images for images, _ in batches(few, config, 0, CPU)])
-    assert len(shown) == 64
-    assert torch.equal(shown.sum((1, 2, 3)).sort().values, few.inputs().sum((1, 2, 3)).sort().values)
-    again = torch.cat([images for images, _ in batches(few, config, 1, CPU)])
-    assert not torch.equal(shown, again)
+def test_each_step_has_its_own_dropout(few):
+    seen = []
 
-
-def test_labels_stay_with_their_images(few):
-    label_of = {image.numpy().tobytes(): int(label) for image, label in zip(few.inputs(), few.labels, strict=True)}
-    for images, labels in batches(few, TrainingConfig(batch_size=10), 0, CPU):
-        assert [label_of[image.numpy().tobytes()] for image in images] == labels.tolist()
-
-
-def test_flip_mirrors_about_half_of_the_images_each_by_itself():
-    images = torch.arange(400 * 2 * 3, dtype=torch.uint8).reshape(400, 1, 2, 3)
-    flipped = augment(images, flip=True, crop_padding=0, generator=torch.Generator().manual_seed(0))
-    mirrored = (flipped == images.flip(-1)).all((1, 2, 3))
-    untouched = (flipped == images).all((1, 2, 3))
-    assert torch.all(mirrored | untouched)
-    assert 150 < mirrored.sum() < 250
-
-
-def test_crop_shifts_each_image_by_at_most_the_padding():
-    images = torch.zeros(300, 1, 7, 9, dtype=torch.uint8)
-    images[:, :, 3, 4] = 255
-    shifted = augment(images, flip=False, crop_padding=2, generator=torch.Generator().manual_seed(0))
-    rows, columns = shifted[:, 0].nonzero()[:, 1:].unbind(1)
-    assert shifted.shape == images.shape
-    assert set(rows.tolist()) == {1, 2, 3, 4, 5}
-    assert set(columns.tolist()) == {2, 3, 4, 5, 6}
-
-
-def test_evaluation_mode_is_used_and_put_back(few):
-    model = VisionTransformer(ViTConfig(num_channels=1, patch_size=8, hidden_dropout_prob=0.5)).train()
-    whole, parts = evaluate(model, few), evaluate(model, few, batch_size=7)
-    torch.testing.assert_close(whole.probabilities, parts.probabilities)
-    assert model.training
-
-
-def test_evaluation_in_closed_form(few):
-    class Constant(nn.Module):
-        """Always says class 3, with the logits of a coin that falls so in 90 % of all throws."""
-
-        def __init__(self):
-            super().__init__()
-            self.logits = nn.Parameter(torch.full((10,), math.log(0.1 / 9)))
-            self.logits.data[3] = math.log(0.9)
-
+    class Watching(VisionTransformer):
         def forward(self, images):
-            return self.logits.expand(len(images), 10)
+            seen.append(torch.rand(3))
+            return super().forward(images)
 
-    result = evaluate(Constant(), few)
-    share = (few.labels == 3).float().mean().item()
-    assert result.accuracy == pytest.approx(share)
-    assert result.loss == pytest.approx(-share * math.log(0.9) - (1 - share) * math.log(0.1 / 9), rel=1e-5)
+    model = Watching(ViTConfig(num_channels=1, patch_size=16, num_hidden_layers=1))
+    fit(model, few, few.subset(slice(0, 1)), TrainingConfig(epochs=2, batch_size=32), progress=False)
+    training = [tuple(seen[i].tolist()) for i in (0, 1, 3, 4)]  # after two steps comes an evaluation
+    assert len(set(training)) == 4
+
+
+def test_set_seed_seeds_all_three_generators():
+    def draws():
+        return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002 - the one that it seeds
+
+    set_seed(5)
+    first = draws()
+    set_seed(5)
+    assert draws() == first
+    set_seed(6)
+    assert not set(draws()) & set(first)
+
+
+# ---- the log and the best model
 
 
 def test_log_and_best_model_are_written(few, tmp_path):
-    model = small_model()
-    log = fit(model, few, few, TrainingConfig(epochs=3, batch_size=16), folder=tmp_path, progress=False)
+    model, told = small_model(), []
+    config = TrainingConfig(epochs=3, batch_size=16)
+    log = fit(model, few, few, config, folder=tmp_path / "new", progress=False, on_epoch=told.append)
     best = max(log, key=lambda row: row.validation_accuracy)
-    assert evaluate(VisionTransformer.load(tmp_path / "best.safetensors"), few).accuracy == pytest.approx(
-        best.validation_accuracy
-    )
-    assert [row.epoch for row in read_log(tmp_path / "log.csv")] == [1, 2, 3]
-    with (tmp_path / "log.csv").open() as file:
+    saved = VisionTransformer.load(tmp_path / "new" / "best.safetensors")
+    assert evaluate(saved, few).accuracy == pytest.approx(best.validation_accuracy)
+    assert [row.epoch for row in read_log(tmp_path / "new" / "log.csv")] == [1, 2, 3]
+    with (tmp_path / "new" / "log.csv").open() as file:
         assert float(list(csv.DictReader(file))[-1]["train_loss"]) == pytest.approx(log[-1].train_loss, rel=1e-5)
-    assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "best.safetensors"}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"log.csv", "best.safetensors", "last.pt"}
+    assert told == log
+    assert evaluate(model, few).loss == pytest.approx(log[-1].validation_loss)  # the model passed in is the last one
 
 
-def test_nan_stops_with_the_step_and_a_way_out(few):
-    model = small_model()
-    model.head.weight.data.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match=r"epoch 1, step 1. Lower learning_rate"):
-        fit(model, few, few, TrainingConfig(epochs=1), progress=False)
+def test_nothing_is_written_without_a_folder(few, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit(small_model(), few, few, TrainingConfig(epochs=1), progress=False, save_minutes=0)
+    assert not list(tmp_path.iterdir())
 
 
-def test_schedule():
+def test_a_log_is_read_back(tmp_path):
+    log = [Epoch(1, 1e-3, 2.25, 0.125, 2.0, 0.25, 1.5), Epoch(2, 0.0005, 1 / 3, 0.5, 1e-7, 1.0, 2.0)]
+    write_log(tmp_path / "log.csv", log)
+    read = read_log(tmp_path / "log.csv")
+    assert read[0] == log[0]
+    assert read[1].train_loss == pytest.approx(1 / 3, rel=1e-5)
+    assert type(read[1].epoch) is int
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    (tmp_path / "marks.csv").write_text("name,mark\nada,1\n")
+    with pytest.raises(ValueError, match=r"marks\.csv' is no training log: its columns are \['name', 'mark'\]"):
+        read_log(tmp_path / "marks.csv")
+
+
+def test_train_loss_and_accuracy_are_means_over_images(few):
+    """Of a model that is never changed: with the last batch smaller than the others."""
+    model = Constant()
+    model.logits.requires_grad_(False)
+    model.unused = nn.Parameter(torch.zeros(1))
+    real = model.forward
+    model.forward = lambda images: real(images) + 0 * model.unused
+    (row,) = fit(model, few, few, TrainingConfig(epochs=1, batch_size=10), progress=False)
+    assert row.train_loss == pytest.approx(row.validation_loss)
+    assert row.train_accuracy == pytest.approx((few.labels == 3).float().mean().item())
+
+
+def prescribed(monkeypatch, accuracies):
+    """Let the epochs have these validation accuracies."""
+    remaining = list(accuracies)
+    nothing = torch.zeros(0)
+    monkeypatch.setattr(fit_module, "evaluate", lambda *_: Evaluation(1.0, remaining.pop(0), nothing, nothing, nothing))
+
+
+def test_the_first_of_equally_good_models_is_kept(few, tmp_path, monkeypatch):
+    prescribed(monkeypatch, [0.3, 0.5, 0.4, 0.5])
+    model, heads = small_model(), []
+    fit(
+        model, few, few, TrainingConfig(epochs=4), folder=tmp_path, progress=False,
+        on_epoch=lambda row: heads.append(model.head.weight.detach().clone()),
+    )  # fmt: skip
+    best = VisionTransformer.load(tmp_path / "best.safetensors").head.weight
+    assert [torch.equal(best, head) for head in heads] == [False, True, False, False]
+
+
+def test_a_model_without_right_answers_is_saved_too(few, tmp_path, monkeypatch):
+    prescribed(monkeypatch, [0.0])
+    fit(small_model(), few, few, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+    assert (tmp_path / "best.safetensors").exists()
+
+
+def test_a_model_of_another_class_is_saved_as_plain_weights(few, tmp_path):
+    from vitcourse.storage import read_weights
+
+    model = Constant()
+    fit(model, few, few, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+    weights, _ = read_weights(tmp_path / "best.safetensors")
+    assert torch.equal(weights["logits"], model.logits)
+
+
+@pytest.mark.parametrize(
+    ("patience", "accuracies", "epochs"),
+    [
+        (1, [0.2, 0.3, 0.3, 0.9], 3),
+        (2, [0.2, 0.5, 0.4, 0.5, 0.9], 4),  # the first of two equal epochs is the best
+        (2, [0.5, 0.4, 0.6, 0.1, 0.7, 0.7, 0.6, 0.8], 7),  # counted anew from each better one
+        (3, [0.5, 0.4, 0.3, 0.6], 4),  # not before its time
+        (None, [0.9, 0.1, 0.1, 0.1, 0.1, 0.1], 6),
+    ],
+)
+def test_patience_is_counted_from_the_best_epoch(few, monkeypatch, patience, accuracies, epochs):
+    prescribed(monkeypatch, accuracies)
+    config = TrainingConfig(epochs=len(accuracies), patience=patience)
+    log = fit(small_model(), few, few, config, progress=False)
+    assert [row.epoch for row in log] == list(range(1, epochs + 1))
+
+
+# ---- the learning rate
+
+
+def test_the_cosine_schedule():
     config = TrainingConfig(epochs=10, warmup_epochs=2)
     factors = [learning_rate_factor(step, 100, config) for step in range(1000)]
-    assert factors[0] < 0.01
+    assert factors[0] == pytest.approx(1 / 201)
+    assert factors[199] == pytest.approx(200 / 201)
     assert factors[200] == max(factors) == 1.0
+    assert factors[400] == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
     assert factors[600] == pytest.approx(0.5)
-    assert factors[-1] < 1e-4
-    assert all(a <= b for a, b in pairwise(factors[:201]))
-    constant = TrainingConfig(epochs=10, warmup_epochs=2, schedule="constant")
-    assert learning_rate_factor(999, 100, constant) == 1.0
+    assert factors[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 799 / 800)))
+    assert 0 < factors[-1] < 1e-5
+    assert all(a < b for a, b in pairwise(factors[:201]))
+    assert all(a > b for a, b in pairwise(factors[200:]))
+
+
+def test_the_linear_schedule():
+    config = TrainingConfig(epochs=10, warmup_epochs=2, schedule="linear")
+    factors = [learning_rate_factor(step, 100, config) for step in range(1000)]
+    assert factors[0] == pytest.approx(1 / 201)
+    assert factors[200] == 1.0
+    assert factors[600] == pytest.approx(0.5)
+    assert factors[-1] == pytest.approx(1 / 800)
+
+
+def test_the_constant_schedule():
+    config = TrainingConfig(epochs=10, warmup_epochs=2, schedule="constant")
+    factors = [learning_rate_factor(step, 100, config) for step in range(1000)]
+    assert factors[0] == pytest.approx(1 / 201)
+    assert set(factors[200:]) == {1.0}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_without_warmup_the_first_step_is_the_highest(schedule):
+    config = TrainingConfig(epochs=3, warmup_epochs=0, schedule=schedule)
+    assert learning_rate_factor(0, 5, config) == 1.0
+
+
+@pytest.mark.parametrize("warmup", [0.25, 2.6, 3, 50])
+def test_any_warmup_keeps_the_factor_between_0_and_1(warmup):
+    config = TrainingConfig(epochs=3, warmup_epochs=warmup)
+    factors = [learning_rate_factor(step, 7, config) for step in range(21)]
+    assert all(0 < factor <= 1 for factor in factors)
+    rising = min(21, math.ceil(warmup * 7))
+    assert all(a < b for a, b in pairwise(factors[:rising]))
+
+
+def test_each_step_gets_its_learning_rate_and_the_log_the_last_of_an_epoch(few, steps):
+    config = TrainingConfig(epochs=3, batch_size=20, learning_rate=2e-3, warmup_epochs=0.5)
+    log = fit(small_model(), few, few, config, progress=False)
+    expected = [2e-3 * learning_rate_factor(step, 4, config) for step in range(12)]
+    assert [rate for rate, _ in steps] == pytest.approx(expected)
+    assert [row.learning_rate for row in log] == pytest.approx(expected[3::4])
+
+
+# ---- the optimizer
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_the_optimizer_has_its_two_groups(name, kind):
+    optimizer = make_optimizer(small_model(), TrainingConfig(optimizer=name, weight_decay=0.07, learning_rate=0.004))
+    assert type(optimizer) is kind
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.07, 0.0]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.004, 0.004]
+
+
+def test_decay_shrinks_a_weight_without_gradient_in_adamw_and_is_scaled_away_in_adam():
+    """AdamW: w - lr * decay * w. Adam: the decay is the gradient, and the first step has the length lr."""
+    for name, expected in (("adamw", 2 * (1 - 0.1 * 0.05)), ("adam", 2 - 0.1)):
+        model = nn.Linear(1, 1)
+        model.weight.data.fill_(2.0)
+        optimizer = make_optimizer(model, TrainingConfig(optimizer=name, learning_rate=0.1, weight_decay=0.05))
+        model.weight.grad, model.bias.grad = torch.zeros(1, 1), torch.zeros(1)
+        optimizer.step()
+        assert model.weight.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_only_matrices_decay():
@@ -156,6 +314,120 @@ def test_only_matrices_decay():
     assert all(parameter.ndim == 2 for parameter in decayed)
     assert any(parameter is model.class_token for parameter in others)
     assert any(parameter is model.position_embedding.positions for parameter in others)
+    assert any(parameter is model.head.bias for parameter in others)
+    assert any(parameter is model.norm.weight for parameter in others)
+    assert any(parameter is model.head.weight for parameter in decayed)
+
+
+def test_clip_norm_limits_the_gradient(few, steps):
+    for clip_norm in (None, 0.05):
+        fit(small_model(), few, few, TrainingConfig(epochs=1, batch_size=16, clip_norm=clip_norm), progress=False)
+    free, clipped = ([norm for _, norm in part] for part in (steps[:4], steps[4:]))
+    assert min(free) > 0.5
+    assert clipped == pytest.approx([0.05] * 4, rel=1e-3)
+
+
+def test_a_short_gradient_is_not_lengthened(few, steps):
+    for clip_norm in (None, 1e6):
+        fit(small_model(), few, few, TrainingConfig(epochs=1, batch_size=64, clip_norm=clip_norm), progress=False)
+    assert steps[0] == steps[1]
+
+
+def test_the_gradient_is_the_mean_over_the_images_of_a_batch(few):
+    """Also of the last batch, which is smaller."""
+    model, seen = Constant(), []
+    handle = model.logits.register_hook(lambda gradient: seen.append(gradient.clone()))
+    train = few.subset(slice(0, 25))
+    fit(model, train, train, TrainingConfig(epochs=1, batch_size=20, clip_norm=None, learning_rate=1e-9,
+                                            weight_decay=0.0), progress=False)  # fmt: skip
+    handle.remove()
+    probabilities = torch.full((10,), 0.1 / 9).index_fill(0, torch.tensor(3), 0.9)
+    mean = (seen[0] * 20 + seen[1] * 5) / 25
+    torch.testing.assert_close(mean, probabilities - torch.bincount(train.labels, minlength=10) / 25)
+
+
+def test_label_smoothing_in_closed_form(few):
+    config = TrainingConfig(epochs=1, batch_size=64, label_smoothing=0.2)
+    (row,) = fit(Constant(), few, few, config, progress=False)
+    share = (few.labels == 3).float().mean().item()
+    right, wrong = -math.log(0.9), -math.log(0.1 / 9)
+    plain = share * right + (1 - share) * wrong
+    assert row.train_loss == pytest.approx(0.8 * plain + 0.2 * (right + 9 * wrong) / 10, rel=1e-5)
+
+
+def test_the_loss_of_mixup_in_closed_form(few):
+    """A constant model has the same expected loss, mixed or not: each image is a partner once."""
+    (mixed,) = fit(Constant(), few, few, TrainingConfig(epochs=1, batch_size=64, mixup=1.0), progress=False)
+    (plain,) = fit(Constant(), few, few, TrainingConfig(epochs=1, batch_size=64), progress=False)
+    assert mixed.train_loss == pytest.approx(plain.train_loss, rel=1e-5)
+
+
+# ---- a loss that is not finite
+
+
+def test_nan_stops_with_the_step_and_a_way_out(few):
+    model = small_model()
+    model.head.weight.data.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"became nan in epoch 1, step 1. Lower learning_rate \(0.001\)"):
+        fit(model, few, few, TrainingConfig(epochs=1), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "where", "last"),
+    [(0, "epoch 1, step 2", (0, 0)), (5, "epoch 2, step 3", (1, 1)), (7, "the validation of epoch 2", (1, 3))],
+)
+def test_a_broken_update_is_never_saved(few, tmp_path, call, where, last):
+    """A gradient becomes NaN although the loss was finite; `last.pt` is of before."""
+    model, calls = small_model(), iter(range(100))
+    model.head.bias.register_hook(lambda g: torch.full_like(g, torch.nan) if next(calls) == call else g)
+    config = TrainingConfig(epochs=3, batch_size=16)
+    with pytest.raises(FloatingPointError, match=f"became nan in {where}"):
+        fit(model, few, few, config, folder=tmp_path, save_minutes=0, progress=False)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert (len(state["progress"]["log"]), state["progress"]["step"]) == last
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    log = fit(small_model(), few, few, config, folder=tmp_path, resume=True, progress=False)
+    assert len(log) == 3
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize(("precision", "clip_norm"), [("bfloat16", 1.0), ("float16", 1.0), ("float16", None)])
+def test_short_products_train_and_weights_stay_float32(few, precision, clip_norm):
+    heads, model = [], small_model()
+    model.head.register_forward_hook(lambda module, inputs, output: heads.append((module.training, output.dtype)))
+    config = TrainingConfig(epochs=15, batch_size=64, learning_rate=3e-3, precision=precision, clip_norm=clip_norm)
+    log = fit(model, few, few, config, progress=False)
+    short = getattr(torch, precision)
+    assert {dtype for training, dtype in heads if training} == {short}
+    assert {dtype for training, dtype in heads if not training} == {torch.float32}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert log[-1].train_loss < log[0].train_loss / 2
+
+
+def test_float16_is_scaled_so_that_small_gradients_survive(few, steps):
+    """The gradient that reaches the optimizer is that of float32, not the scaled one."""
+    for precision in ("float32", "float16"):
+        config = TrainingConfig(epochs=5, batch_size=64, precision=precision, clip_norm=1e6, learning_rate=1e-9)
+        fit(small_model(), few, few, config, progress=False)
+    whole, short = ([norm for _, norm in part if math.isfinite(norm)] for part in (steps[:5], steps[5:]))
+    assert len(whole) == 5
+    assert len(short) >= 2  # the scale starts too high, and steps are left out until it fits
+    assert short == pytest.approx([whole[0]] * len(short), rel=0.05)
+
+
+@pytest.mark.wide
+def test_a_compiled_model_trains_alike(few):
+    config = TrainingConfig(epochs=2, batch_size=32)
+    plain, compiled = small_model(), small_model()
+    first = fit(plain, few, few, config, progress=False)
+    second = fit(compiled, few, few, replace(config, compile=True), progress=False)
+    assert [row.train_loss for row in first] == pytest.approx([row.train_loss for row in second], rel=1e-3)
+    torch.testing.assert_close(plain.head.weight, compiled.head.weight, atol=1e-3, rtol=1e-2)
+
+
+# ---- the configuration
 
 
 @pytest.mark.parametrize(
@@ -163,6 +435,7 @@ def test_only_matrices_decay():
     [
         ("epochs", 0),
         ("batch_size", 2.5),
+        ("optimizer", "sgd"),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("warmup_epochs", -1),
@@ -170,8 +443,15 @@ def test_only_matrices_decay():
         ("weight_decay", -0.1),
         ("clip_norm", 0.0),
         ("label_smoothing", 1.0),
+        ("patience", 0),
         ("flip", 1),
         ("crop_padding", -1),
+        ("rand_augment", -2),
+        ("rand_augment_magnitude", 31),
+        ("mixup", -0.5),
+        ("precision", "float8"),
+        ("compile", "yes"),
+        ("seed", -3),
     ],
 )
 def test_impossible_values_are_refused_by_name(field, value):
@@ -182,3 +462,9 @@ def test_impossible_values_are_refused_by_name(field, value):
 def test_unknown_fields_are_refused():
     with pytest.raises(ValueError, match=r"Unknown field 'epoch'"):
         TrainingConfig.from_dict({"epoch": 3})
+
+
+def test_a_run_says_each_epoch_in_the_log_of_the_package(few, caplog):
+    with caplog.at_level(logging.INFO, logger="vitcourse"):
+        fit(small_model(), few, few, TrainingConfig(epochs=2), progress=False)
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == ["Epoch(epoch=1", "Epoch(epoch=2"]

@@ -15,6 +15,7 @@ from vitcourse.validation import (
     probability,
     side_or_pair,
     true_or_false,
+    whole_number,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -25,6 +26,8 @@ NAN, INF = float("nan"), float("inf")
     [
         (positive_integer, 1, 1),
         (positive_integer, np.int64(7), 7),
+        (whole_number, 0, 0),
+        (whole_number, np.int32(30), 30),
         (side_or_pair, 32, 32),
         (side_or_pair, (32, 24), (32, 24)),
         (side_or_pair, [np.int32(32), 24], (32, 24)),
@@ -47,6 +50,7 @@ def test_a_fitting_value_comes_back_as_a_plain_python_object(check, value, resul
     ("check", "value"),
     [
         *((positive_integer, value) for value in (True, np.True_, 4.0, "4", None, np.array([4, 4]))),
+        *((whole_number, value) for value in (False, np.False_, 0.0, "0", None)),
         *((side_or_pair, value) for value in (True, 32.0, "32", None, (32, 16.0), (32, True))),
         *((probability, value) for value in (True, "0.1", None)),
         *((positive_number, value) for value in (False, "1", None, [1.0])),
@@ -64,6 +68,7 @@ def test_a_wrong_type_is_refused_with_name_and_value(check, value):
     ("check", "value", "shown"),
     [
         *((positive_integer, value, str(value)) for value in (0, -1)),
+        *((whole_number, value, str(value)) for value in (-1, -7)),
         *((side_or_pair, value, shown) for value, shown in ((0, "0"), ((32, -4), "-4"), ((32,), "(32,)"))),
         *((side_or_pair, value, str(value)) for value in ((), (8, 8, 8))),
         *((probability, value, str(value)) for value in (-0.1, 1.0, NAN, INF)),
@@ -74,6 +79,12 @@ def test_a_wrong_type_is_refused_with_name_and_value(check, value):
 def test_a_value_out_of_range_is_refused_with_name_and_value(check, value, shown):
     with pytest.raises(ValueError, match=f"size .*got {re.escape(shown)}"):
         check("size", value)
+
+
+def test_a_whole_number_may_have_a_highest():
+    assert whole_number("magnitude", 30, highest=30) == 30
+    with pytest.raises(ValueError, match="magnitude must be at most 30, got 31"):
+        whole_number("magnitude", 31, highest=30)
 
 
 def test_a_word_must_be_one_of_the_allowed_ones():

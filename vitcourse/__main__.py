@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import platform
 import sys
-import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from vitcourse.data import command as data_command
 
 EPILOG = "Every command explains itself: python -m vitcourse COMMAND --help"
 
@@ -20,16 +16,27 @@ EPILOG = "Every command explains itself: python -m vitcourse COMMAND --help"
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 with one sentence when it did not."""
     parser = argparse.ArgumentParser(prog="python -m vitcourse", description=__doc__, epilog=EPILOG)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("doctor", help="say what works here, and how to mend what doesn't")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    doctor = commands.add_parser("doctor", help="say what works here, and how to mend what doesn't")
+    doctor.set_defaults(run=_doctor)
+    data = commands.add_parser("data", help="list, fetch and check data sets")
+    data_command.add_arguments(data)
+    data.set_defaults(run=data_command.run)
     train = commands.add_parser("train", help="train what a configuration file describes")
     train.add_argument("config", type=Path, help="a .toml file, as in experiments/")
-    train.add_argument("--out", type=Path, help="folder for log and model (default: runs/NAME)")
-    train.add_argument("--data", type=Path, help="folder of the complete data set, if it isn't where it is looked for")
+    train.add_argument("--out", type=Path, help="folder for logs and models (default: runs/NAME, or runs/NAME-seedN)")
+    train.add_argument("--data", type=Path, help="folder of the data set, if it isn't where it is looked for")
+    train.add_argument("--seed", type=int, help="short for --set training.seed=N")
+    how = "instead of what the file says, for example training.epochs=5; may be given again"
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help=how)
+    train.add_argument("--device", help="cpu, cuda or mps (default: the best one here)")
+    train.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    train.add_argument("--mlflow", action="store_true", help="also write the run to MLflow, which must be installed")
+    train.set_defaults(run=_train)
     options = parser.parse_args(arguments)
     try:
-        return _doctor() if options.command == "doctor" else _train(options)
-    except (OSError, ValueError, TypeError, ArithmeticError) as error:
+        return options.run(options)
+    except (OSError, ImportError, ValueError, TypeError, ArithmeticError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -37,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _doctor() -> int:
+def _doctor(_: argparse.Namespace) -> int:
     from vitcourse import doctor
 
     checks = doctor.examine()
@@ -46,95 +53,30 @@ def _doctor() -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from vitcourse import ViTConfig, data
-    from vitcourse.files import written_whole
-    from vitcourse.training import TrainingConfig
+    from vitcourse.training.experiment import Experiment
 
-    settings = _read(options.config)
-    out = options.out or Path("runs") / options.config.stem
-    if (out / "log.csv").exists():
-        raise FileExistsError(f"out {str(out)!r} already holds a run; choose another --out, or move that folder.")
-    training = TrainingConfig.from_dict(settings["training"])
-    source = {"name": settings["data"]["name"], "complete": settings["data"].get("complete", False)}
-    sets = {split: data.load(split=split, folder=options.data, **source) for split in data.SPLITS}
-    model = _model(ViTConfig.from_dict(settings["model"]), settings.get("start"), training.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    with _logged_to(out / "train.log"):
-        result = _run(model, training, sets, out)
-    with written_whole(out / "result.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    changes = dict(map(_change, options.changes))
+    if options.seed is not None:
+        changes["training.seed"] = options.seed
+    experiment = Experiment.read(options.config, changes)
+    name = experiment.name if options.seed is None else f"{experiment.name}-seed{options.seed}"
+    out = options.out or Path("runs") / name
+    result = experiment.run(
+        out, folder=options.data, device=options.device, resume=options.resume, track=options.mlflow
+    )
     print(f"Test accuracy {result['test_accuracy']:.2%} after {result['minutes']:.1f} minutes; all in {out}.")
     return 0
 
 
-def _model(config, start: str | None, seed: int):
-    """A new model, or one with the weights of the checkpoint `start`, which must be of the same config."""
-    from vitcourse import VisionTransformer
-    from vitcourse.training import set_seed
-
-    set_seed(seed)
-    if start is None:
-        return VisionTransformer(config)
-    model = VisionTransformer.load(start)
-    if model.config != config:
-        raise ValueError(f"start {start!r} is a checkpoint of another config: {model.config}.")
-    return model
-
-
-def _run(model, training, sets: dict[str, Any], out: Path) -> dict[str, Any]:
-    import torch
-
-    from vitcourse import VisionTransformer, __version__
-    from vitcourse.training import evaluate, fit
-
-    start = time.perf_counter()
-    fit(model, sets["train"], sets["validation"], training, folder=out)
-    best = VisionTransformer.load(out / "best.safetensors")
-    test = evaluate(best, sets["test"])
-    return {
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
-        "test_images": len(sets["test"]),
-        "training_images": len(sets["train"]),
-        "parameters": best.config.num_parameters(),
-        "minutes": round((time.perf_counter() - start) / 60, 1),
-        "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "vitcourse": __version__,
-        },
-    }
-
-
-@contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("vitcourse")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+def _change(text: str) -> tuple[str, Any]:
+    """ "training.epochs=5" as a name and the value that TOML reads; what it can't read is a text."""
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise ValueError(f"--set takes NAME=VALUE, for example training.epochs=5, got {text!r}.")
     try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"config {str(path)!r} is not a file; the course's own stand in experiments/.")
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"config {str(path)!r} is not valid TOML: {error}.") from None
-    missing = {"data", "model", "training"} - set(settings)
-    if missing:
-        raise ValueError(
-            f"config {str(path)!r} lacks the section {', '.join(f'[{name}]' for name in sorted(missing))}."
-        )
-    return settings
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
 
 
 if __name__ == "__main__":

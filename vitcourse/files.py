@@ -27,6 +27,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())  # the bytes reach the disk before the name does
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a saved file has ordinary rights
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)  # "No space left on device" says where, too
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

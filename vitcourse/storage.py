@@ -15,10 +15,16 @@ def write_weights(path: str | Path, weights: dict[str, Tensor], notes: dict[str,
     """Write tensors, and `notes` into the file's header.
 
     One file and one rename, so that weights and notes can't come apart and a half-written file is never read.
+
+    Raises:
+        OSError: a full disk, for example; what was there before stays.
     """
     weights = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
-    with written_whole(path) as temporary:
-        save_file(weights, temporary, metadata=notes)
+    try:
+        with written_whole(path) as temporary:
+            save_file(weights, temporary, metadata=notes)
+    except SafetensorError as error:  # of a full disk, too
+        raise OSError(f"path {str(path)!r} can't be written ({error}); an older file there is whole.") from None
     return Path(path)
 
 

@@ -18,15 +18,24 @@ def positive_integer(name: str, value: Any) -> int:
         TypeError: no whole number; a bool and 4.0 aren't one.
         ValueError: below 1.
     """
-    try:
-        is_bool = type(value).__name__ in ("bool", "bool_")  # Python's and NumPy's, which was an index before 2.0
-        integer = None if is_bool else operator.index(value)
-    except TypeError:
-        integer = None
-    if integer is None:
-        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
+    integer = _integer(name, value)
     if integer < 1:
         raise ValueError(f"{name} must be at least 1, got {integer}.")
+    return integer
+
+
+def whole_number(name: str, value: Any, highest: int | None = None) -> int:
+    """`value` as an int from 0 to `highest`.
+
+    Raises:
+        TypeError: no whole number.
+        ValueError: below 0, or above `highest`.
+    """
+    integer = _integer(name, value)
+    if integer < 0:
+        raise ValueError(f"{name} must be at least 0, got {integer}.")
+    if highest is not None and integer > highest:
+        raise ValueError(f"{name} must be at most {highest}, got {integer}.")
     return integer
 
 
@@ -117,6 +126,17 @@ def known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"Unknown field {', '.join(map(repr, unknown))}. Known fields: {', '.join(known)}.")
     return values
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        is_bool = type(value).__name__ in ("bool", "bool_")  # Python's and NumPy's, which was an index before 2.0
+        integer = None if is_bool else operator.index(value)
+    except TypeError:
+        integer = None
+    if integer is None:
+        raise TypeError(f"{name} must be a whole number, got {value!r} of type {type(value).__name__}.")
+    return integer
 
 
 def _number(name: str, value: Any) -> float:

@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import inspect
+from typing import Any
 
-from vitcourse.data import fashion_mnist
+from vitcourse.data import cifar10, fashion_mnist, poses, scenes, yoga_82
+from vitcourse.data.download import home
 from vitcourse.data.image_set import SPLITS, ImageSet
 
-_SETS = {"fashion-mnist": fashion_mnist.load}
+_SETS = {
+    "fashion-mnist": fashion_mnist.load,
+    "cifar-10": cifar10.load,
+    "yoga-82": yoga_82.load,
+    "poses": poses.load,
+    "scenes": scenes.load,
+}
 NAMES = tuple(_SETS)
 
 
-def load(
-    name: str = "fashion-mnist",
-    split: str = "train",
-    *,
-    complete: bool = False,
-    folder: str | Path | None = None,
-) -> ImageSet:
-    """Load one part of a data set into memory.
+def load(name: str = "fashion-mnist", split: str = "train", **options: Any) -> ImageSet:
+    """Load one part of a data set.
 
     Args:
         name: one of `NAMES`.
         split: "train", "validation" or "test". Training and validation images come from the set's own training part,
             test images from its test part.
-        complete: the whole set instead of the subset that comes with the course.
-        folder: where the complete set lies; see the set's own module for what is looked for.
+        options: what the set's own `load` takes beside the split, such as `complete`, `size`, `level`, `folder`.
 
     Raises:
         ValueError: an unknown name or split.
-        FileNotFoundError: a complete set that isn't there, with the ways to get it.
+        TypeError: an option that the set doesn't have.
+        FileNotFoundError: a set that isn't there, with the ways to get it.
     """
     if name not in _SETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}.")
-    return _SETS[name](split, complete=complete, folder=folder)
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise TypeError(f"{name!r} has no option {option!r}; it takes {', '.join(known)}.")
+    return _SETS[name](split, **options)
 
 
-__all__ = ["NAMES", "SPLITS", "ImageSet", "load"]
+def options_of(name: str) -> tuple[str, ...]:
+    """What a set takes beside the split."""
+    return tuple(inspect.signature(_SETS[name]).parameters)[1:]
+
+
+__all__ = ["NAMES", "SPLITS", "ImageSet", "home", "load", "options_of"]

@@ -17,7 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vitcourse.data.download import home
+from vitcourse.data.image_files import resized
 from vitcourse.data.image_set import SPLITS, ImageSet
+from vitcourse.data.splits import rank_within_class
 
 CLASS_NAMES = (
     "T-shirt",
@@ -36,15 +39,27 @@ BUNDLED_PER_CLASS = {"train": 600, "validation": 100, "test": 100}
 # Of the complete training split, padded; `experiments/bundle_fashion_mnist.py` prints them.
 MEAN, STD = (0.2189,), (0.3317,)
 SOURCE = "Fashion-MNIST, copyright 2017 Zalando SE, MIT licence, github.com/zalandoresearch/fashion-mnist"
+MD5 = {
+    "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+HOSTS = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
 DEBIAN_FOLDER = "/usr/share/datasets/fashion-mnist"
 
 
-def load(split: str, *, complete: bool = False, folder: str | Path | None = None) -> ImageSet:
+def load(split: str, *, complete: bool = False, size: int = 32, folder: str | Path | None = None) -> ImageSet:
     """One split: the bundled subset (6,000 / 1,000 / 1,000), or the complete set (55,000 / 5,000 / 10,000).
 
     Args:
-        folder: holds the four original `.gz` files, itself or in torchvision's `FashionMNIST/raw`; by default the
-            place where Debian's package `dataset-fashion-mnist` puts them.
+        size: height and width; other than 32, the images with their border are scaled (bilinear, antialiased).
+        folder: holds the four original `.gz` files, itself or in torchvision's `FashionMNIST/raw`; by default
+            `fashion-mnist` in `vitcourse.data.home()`, or else where Debian's package `dataset-fashion-mnist` puts
+            them.
 
     Raises:
         FileNotFoundError: the complete set isn't there.
@@ -60,7 +75,7 @@ def load(split: str, *, complete: bool = False, folder: str | Path | None = None
     return ImageSet(
         name="fashion-mnist" + "-complete" * complete,
         split=split,
-        images=torch.from_numpy(padded)[:, None],
+        images=resized(torch.from_numpy(padded)[:, None], size),
         labels=torch.from_numpy(labels.astype(np.int64)),
         class_names=CLASS_NAMES,
         mean=MEAN,
@@ -72,7 +87,7 @@ def load(split: str, *, complete: bool = False, folder: str | Path | None = None
 def read_complete(split: str, folder: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Images `(N, 28, 28)` and labels `(N,)` of a complete split, both uint8, in the original order."""
     part = "t10k" if split == "test" else "train"
-    folder = _find(folder, part)
+    folder = find(folder, part)
     images = _read_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
     labels = _read_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8)
     if split == "test":
@@ -89,24 +104,26 @@ def bundled_subset(split: str, folder: str | Path | None = None) -> tuple[np.nda
     return images[chosen], labels[chosen]
 
 
-def rank_within_class(labels: np.ndarray) -> np.ndarray:
-    """For each label, how many equal ones stand before it: `(N,) -> (N,)`."""
-    ranks = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        ranks[places] = np.arange(len(places))
-    return ranks
+def default_folder() -> Path:
+    """Where `python -m vitcourse data fetch fashion-mnist` puts the complete set."""
+    return home() / "fashion-mnist"
 
 
-def _find(folder: str | Path | None, part: str) -> Path:
-    given = Path(folder or DEBIAN_FOLDER)
-    for candidate in (given, given / "FashionMNIST" / "raw"):
-        if (candidate / f"{part}-images-idx3-ubyte.gz").is_file():
-            return candidate
+def find(folder: str | Path | None = None, part: str = "train") -> Path:
+    """The folder that holds the original files of a part, "train" or "t10k".
+
+    Raises:
+        FileNotFoundError: they aren't there, with the ways to get them.
+    """
+    given = [Path(folder)] if folder else [default_folder(), Path(DEBIAN_FOLDER)]
+    for place in given:
+        for candidate in (place, place / "FashionMNIST" / "raw"):
+            if (candidate / f"{part}-images-idx3-ubyte.gz").is_file():
+                return candidate
     raise FileNotFoundError(
-        f"folder {str(given)!r} holds no complete Fashion-MNIST. Three ways out: use the bundled subset "
+        f"folder {str(given[0])!r} holds no complete Fashion-MNIST. Three ways out: use the bundled subset "
         "(complete=False); on Debian or Ubuntu, `apt install dataset-fashion-mnist`; with a network, "
-        "`torchvision.datasets.FashionMNIST(folder, download=True)` and then pass that folder."
+        "`python -m vitcourse data fetch fashion-mnist`."
     )
 
 
@@ -119,10 +136,11 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
 
 
 __all__ = [
-    "BUNDLED_PER_CLASS",
     "CLASS_NAMES",
     "SPLITS",
     "bundled_subset",
+    "default_folder",
+    "find",
     "load",
     "rank_within_class",
     "read_complete",

@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from vitcourse.data.image_files import ImageFiles
 
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """One part of a data set, in memory.
+    """One part of a data set.
 
     Attributes:
         name, split: where the images come from.
-        images: `(N, C, H, W)`, uint8, 0 to 255.
+        images: `(N, C, H, W)`, uint8, 0 to 255: a tensor, or files that are decoded when they are indexed.
         labels: `(N,)`, int64, an index into `class_names`.
         class_names: K names.
         mean, std: of each channel over the set's training images, on the scale 0 to 1.
         source: provenance and licence, one sentence.
+        size: height and width of what a model sees. Stored images may be larger: training cuts this out at a random
+            place, `inputs` in the middle. By default all of the image.
+        annotations: whatever else is known of each image, by name: tensors `(N, ...)` or tuples of N texts.
     """
 
     name: str
     split: str
-    images: Tensor
+    images: Tensor | ImageFiles
     labels: Tensor
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+    size: tuple[int, int] | None = None
+    annotations: Mapping[str, Tensor | tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.size is None:
+            object.__setattr__(self, "size", tuple(self.images.shape[-2:]))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def inputs(self, indices: Tensor | Sequence[int] | slice = slice(None)) -> Tensor:
-        """The chosen images as a model takes them: float32, normalised, `(n, C, H, W)`."""
-        return self.normalise(self.images[indices])
+        """The chosen images as a model takes them: float32, the middle of `size`, normalised, `(n, C, H, W)`."""
+        images = self.images[indices]
+        (height, width), (full_height, full_width) = self.size, images.shape[-2:]
+        top, left = (full_height - height) // 2, (full_width - width) // 2
+        return self.normalise(images[..., top : top + height, left : left + width])
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 images `(n, C, H, W)` scaled to 0 .. 1, minus `mean`, divided by `std`."""
@@ -48,7 +64,16 @@ class ImageSet:
 
     def subset(self, indices: Tensor | Sequence[int] | slice) -> ImageSet:
         """The same set with only the chosen images."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        chosen = torch.arange(len(self))[indices]
+        return replace(
+            self,
+            images=self.images[chosen] if isinstance(self.images, Tensor) else self.images.subset(chosen),
+            labels=self.labels[chosen],
+            annotations={
+                name: values[chosen] if isinstance(values, Tensor) else tuple(values[i] for i in chosen)
+                for name, values in self.annotations.items()
+            },
+        )
 
     def __repr__(self) -> str:
         count, *shape = self.images.shape

@@ -1,4 +1,4 @@
-"""How well a model does."""
+"""How well a model does. The measures are torchmetrics', which is imported where it is used."""
 
 from __future__ import annotations
 
@@ -9,31 +9,84 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcourse.data import ImageSet
+from vitcourse.training.processes import processes
+from vitcourse.validation import positive_integer
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model says of a set: probabilities `(N, K)`, the classes, and how right it is."""
+    """What a model says of a set of N images and K classes, and how right it is.
+
+    Attributes:
+        loss: mean cross-entropy, in nats.
+        accuracy: share of right answers, 0 to 1.
+        probabilities, predictions, labels: `(N, K)`, `(N,)`, `(N,)`.
+    """
 
     loss: float
     accuracy: float
     probabilities: Tensor
     predictions: Tensor
+    labels: Tensor
+
+    def top_k(self, k: int = 5) -> float:
+        """The share of images whose class is among the `k` most probable ones."""
+        classes = self.probabilities.shape[1]
+        if positive_integer("k", k) > classes:
+            raise ValueError(f"k must be at most the number of classes, {classes}, got {k}.")
+        return self._measure("accuracy", top_k=k, average="micro").item()
+
+    def confusion(self) -> Tensor:
+        """How many images of class i (row) were taken for class j (column): `(K, K)`."""
+        return self._measure("confusion_matrix")
+
+    def per_class(self) -> dict[str, Tensor]:
+        """Precision, recall and F1 of each class, each `(K,)`; 0 where a class was never said or never there."""
+        return {name: self._measure(name, average="none") for name in ("precision", "recall", "f1_score")}
+
+    def balanced_accuracy(self) -> float:
+        """The mean recall over the classes that occur, each class counting the same."""
+        return self.per_class()["recall"][self.labels.unique()].mean().item()
+
+    def macro_f1(self) -> float:
+        """The mean F1 over the classes that occur or were said."""
+        return self._measure("f1_score", average="macro").item()
+
+    def calibration_error(self, bins: int = 15) -> float:
+        """The expected calibration error: how far confidence lies from accuracy, mean over `bins` of confidence
+        weighted by their images (Guo et al., 2017, arXiv:1706.04599)."""
+        return self._measure("calibration_error", n_bins=positive_integer("bins", bins)).item()
+
+    def _measure(self, name: str, **options) -> Tensor:
+        import torchmetrics.functional.classification as measures
+
+        measure = getattr(measures, f"multiclass_{name}")
+        return measure(self.probabilities, self.labels, num_classes=self.probabilities.shape[1], **options)
 
 
-@torch.inference_mode()
 def evaluate(model: nn.Module, images: ImageSet, batch_size: int = 256) -> Evaluation:
-    """Loss and accuracy of `model` on a set, without augmentation, in evaluation mode; the mode is put back."""
+    """Judge `model` on a set, without augmentation, in evaluation mode; the mode is put back.
+
+    Several processes (see `process_group`) share the work, and each gets the whole result.
+    """
     device = next(model.parameters()).device
+    ours = processes()
+    rows = ours.share(len(images))
     was_training = model.training
     model.eval()
-    chunks = torch.arange(len(images)).split(batch_size)
-    logits = torch.cat([model(images.inputs(chunk).to(device)).cpu() for chunk in chunks])
-    model.train(was_training)
+    try:
+        with torch.inference_mode():
+            mine = torch.cat([model(images.inputs(chunk).to(device)).float() for chunk in rows.split(batch_size)])
+    finally:
+        model.train(was_training)
+    logits = torch.zeros(len(images), mine.shape[1], device=device)
+    logits[rows.to(device)] = mine
+    logits = ours.total(logits).cpu()
     predictions = logits.argmax(dim=1)
     return Evaluation(
         loss=F.cross_entropy(logits, images.labels).item(),
         accuracy=(predictions == images.labels).float().mean().item(),
         probabilities=logits.softmax(dim=1),
         predictions=predictions,
+        labels=images.labels,
     )

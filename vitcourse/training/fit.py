@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
-import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from vitcourse.data import ImageSet
 from vitcourse.progress import ProgressBar
-from vitcourse.training.augmentation import augment
+from vitcourse.training.checkpoint import Progress
 from vitcourse.training.config import TrainingConfig
 from vitcourse.training.evaluation import evaluate
-from vitcourse.training.log import Epoch, write_log
-from vitcourse.training.optimisation import learning_rate_factor, parameter_groups
+from vitcourse.training.log import Epoch
+from vitcourse.training.trainer import FILES, Trainer
 
 logger = logging.getLogger(__name__)
-
-
-def set_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - other people's code may still draw from it
-    torch.manual_seed(seed)
 
 
 def fit(
@@ -39,73 +27,83 @@ def fit(
     config: TrainingConfig,
     *,
     folder: str | Path | None = None,
+    resume: bool = False,
+    save_minutes: float = 5.0,
     progress: bool = True,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train `model` in place, on the device where it lies, and return the log.
 
+    Under `torchrun` (see `process_group`) the processes share each batch and end with the same weights.
+
     Args:
         model: images to logits, `(B, C, H, W) -> (B, K)`.
-        folder: gets `log.csv`, written anew after each epoch, and `best.safetensors`, the model of the epoch with the
-            best validation accuracy (the first such). The model passed in keeps the weights of the last epoch.
+        folder: gets `log.csv`, written anew after each epoch; `best.safetensors`, the model of the epoch with the best
+            validation accuracy (the first such); and `last.pt`, from which a run goes on. The model passed in keeps
+            the weights of the last epoch.
+        resume: go on with the run in `folder`, if there is one. On the CPU, with as many threads as before, the weights
+            end bit for bit as if the run had never stopped.
+        save_minutes: `last.pt` is written after each epoch, and within one as often as this.
         progress: show a bar.
+        on_epoch: called with each new line of the log.
 
     Raises:
+        FileExistsError: `folder` holds a run, and `resume` isn't asked for.
         FloatingPointError: the loss became NaN or infinite, with the step.
+        FileNotFoundError, ValueError: the run to go on with has no `last.pt`, or one of another run.
     """
-    device = next(model.parameters()).device
-    steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, steps_per_epoch, config)
+    folder = None if folder is None else Path(folder)
+    trainer = Trainer(model, train, config, folder)
+    if resume:
+        trainer.go_on()
+    elif folder is not None:
+        refuse_to_overwrite(folder)
+    if trainer.steps_done == 0:
+        trainer.save()  # so that there is something to go on from, whenever it is killed
+    total, first = config.epochs * trainer.steps_per_epoch, trainer.steps_done
+    silent = not progress or trainer.ours.rank > 0
+    with ProgressBar(total=total, initial=first, unit="step", disable=silent) as bar:
+        while trainer.done.epoch < config.epochs and not _out_of_patience(trainer.done.log, config.patience):
+            trainer.train_one_epoch(save_minutes, bar.update)
+            row = _judge(trainer, validation)
+            better = row.validation_accuracy > trainer.done.best
+            trainer.done = Progress(log=[*trainer.done.log, row])
+            trainer.keep(better)
+            logger.info("%s", row)
+            bar.set_postfix_str(f"loss {row.train_loss:.3f}, validation {row.validation_accuracy:.1%}")
+            if on_epoch is not None:
+                on_epoch(row)
+    return trainer.done.log
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    """Raise FileExistsError if a run is in `folder`."""
+    if any((folder / name).exists() for name in (*FILES, "result.json")):
+        raise FileExistsError(
+            f"folder {str(folder)!r} already holds a run: go on with it (--resume, or resume=True), choose another "
+            "folder (--out), or move it away."
+        )
+
+
+def _judge(trainer: Trainer, validation: ImageSet) -> Epoch:
+    """The line of the epoch that is at its end."""
+    start, done, images = time.perf_counter(), trainer.done, len(trainer.train)
+    result = evaluate(trainer.model, validation)
+    trainer.check_finite(result.loss, f"the validation of epoch {done.epoch + 1}")
+    return Epoch(
+        epoch=done.epoch + 1,
+        learning_rate=trainer.optimizer.param_groups[0]["lr"],
+        train_loss=done.loss / images,
+        train_accuracy=done.correct / images,
+        validation_loss=result.loss,
+        validation_accuracy=result.accuracy,
+        seconds=done.seconds + time.perf_counter() - start,
     )
-    log: list[Epoch] = []
-    with ProgressBar(total=config.epochs * steps_per_epoch, unit="step", disable=not progress) as bar:
-        for epoch in range(config.epochs):
-            start = time.perf_counter()
-            rate = optimizer.param_groups[0]["lr"]
-            train_loss, train_accuracy = _train_one_epoch(
-                model, train, config, epoch, optimizer, scheduler, device, bar
-            )
-            result = evaluate(model, validation)
-            seconds = time.perf_counter() - start
-            log.append(Epoch(epoch + 1, rate, train_loss, train_accuracy, result.loss, result.accuracy, seconds))
-            bar.set_postfix_str(f"loss {train_loss:.3f}, validation {result.accuracy:.1%}")
-            logger.info("%s", log[-1])
-            if folder is not None:
-                write_log(Path(folder) / "log.csv", log)
-                if result.accuracy > max((row.validation_accuracy for row in log[:-1]), default=-1.0):
-                    model.save(Path(folder) / "best.safetensors")
-    return log
 
 
-def _train_one_epoch(model, train, config, epoch, optimizer, scheduler, device, bar) -> tuple[float, float]:
-    model.train()
-    total_loss, total_correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    for step, (images, labels) in enumerate(batches(train, config, epoch, device)):
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}. "
-                f"Lower learning_rate ({config.learning_rate:g}) or set clip_norm ({config.clip_norm})."
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        scheduler.step()
-        total_loss += loss.detach() * len(labels)
-        total_correct += (logits.argmax(1) == labels).sum()
-        bar.update()
-    return total_loss.item() / len(train), total_correct.item() / len(train)
-
-
-def batches(
-    train: ImageSet, config: TrainingConfig, epoch: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Mixed, augmented, normalised batches of one epoch; order and augmentation follow from (seed, epoch) alone."""
-    generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-    for indices in torch.randperm(len(train), generator=generator).split(config.batch_size):
-        images = augment(train.images[indices], config.flip, config.crop_padding, generator)
-        yield train.normalise(images.to(device)), train.labels[indices].to(device)
+def _out_of_patience(log: list[Epoch], patience: int | None) -> bool:
+    """Whether the last `patience` epochs brought no better validation accuracy."""
+    if patience is None or not log:
+        return False
+    accuracies = [row.validation_accuracy for row in log]
+    return len(log) - 1 - accuracies.index(max(accuracies)) >= patience

@@ -1,8 +1,11 @@
-"""What is written down after each epoch."""
+"""What is written down: a line of numbers after each epoch, and messages in a file."""
 
 from __future__ import annotations
 
 import csv
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -11,7 +14,10 @@ from vitcourse.files import written_whole
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the log. Losses are means over images, in nats; accuracies are shares, 0 to 1."""
+    """One line of the log.
+
+    Losses are means over images, in nats; accuracies are shares, 0 to 1; the learning rate is that of the last step.
+    """
 
     epoch: int
     learning_rate: float
@@ -44,6 +50,25 @@ def read_log(path: str | Path) -> list[Epoch]:
         return [
             Epoch(**{name: int(row[name]) if name == "epoch" else float(row[name]) for name in names}) for row in reader
         ]
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Add the package's messages to a file, and how it ended if it ended badly."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("vitcourse")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException:
+        package.exception("the run stopped")
+        raise
+    finally:
+        package.removeHandler(handler)
+        handler.close()
 
 
 def _rounded(value: float) -> float:

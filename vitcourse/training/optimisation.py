@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import nn
 
 from vitcourse.training.config import TrainingConfig
@@ -18,7 +19,13 @@ def learning_rate_factor(step: int, steps_per_epoch: int, config: TrainingConfig
     if config.schedule == "constant":
         return 1.0
     progress = (step - warmup) / max(1, config.epochs * steps_per_epoch - warmup)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1 - progress if config.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW or Adam over the two groups of `parameter_groups`."""
+    optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
+    return optimizer(parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
