@@ -2,6 +2,7 @@
 
 from importlib import metadata
 
+import torch
 import torchvision
 
 from vitcourse import doctor
@@ -51,3 +52,27 @@ def test_a_mismatched_pair_is_told(monkeypatch):
     text = doctor.as_text([check])
     assert text.startswith("✗")
     assert "→ the two don't match" in text
+
+
+def test_what_one_can_do_without_is_no_failure(monkeypatch, tmp_path):
+    monkeypatch.setenv("VITCOURSE_DATA", str(tmp_path))
+    check = by_name(doctor.examine())["cifar-10"]
+    assert check.ok
+    assert doctor.as_text([check]) == (
+        "· cifar-10 not here\n  → if you want it: python -m vitcourse data fetch cifar-10"
+    )
+
+
+def test_a_missing_checkpoint_is_named(monkeypatch):
+    monkeypatch.setattr("vitcourse.checkpoints.NAMES", ("fashion-mnist", "lost"))
+    check = by_name(doctor.examine())["checkpoints/lost/model.safetensors"]
+    assert not check.ok
+    assert "fetch it again" in check.remedy
+
+
+def test_the_doctor_leaves_the_generators_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    doctor.examine()
+    assert torch.equal(torch.rand(1), expected)

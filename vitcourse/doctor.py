@@ -11,12 +11,14 @@ from importlib import metadata, resources
 import torch
 
 REMEDY = "run `python course.py lab` again, or `pip install --upgrade {name}`"
-BUNDLED = ("data/assets/fashion-mnist.npz", "checkpoints/fashion-mnist/model.safetensors")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was looked at, what was found, whether it will do, and the way out if not."""
+    """One line of the report: what was looked at, what was found, whether it will do, and the way out if not.
+
+    With `ok` and a remedy, it is something that the course can do without.
+    """
 
     name: str
     found: str
@@ -26,22 +28,26 @@ class Check:
 
 def examine() -> list[Check]:
     """All checks, in the order in which to mend what fails. Takes about three seconds, most of it for torchvision."""
-    return [_python(), *_packages(), _torchvision(), _model(), *_bundled(), _device()]
+    checks = [_python(), *_packages(), _torchvision()]
+    with torch.random.fork_rng():
+        checks += [_model(), _training()]
+    return [*checks, *_bundled(), *_data(), _mlflow(), _device()]
 
 
 def as_text(checks: list[Check]) -> str:
-    """The report, a line a check, the way out below a line that fails."""
+    """The report, a line a check, the way out below a line that fails (✗) or that one can do without (·)."""
     lines = []
     for check in checks:
-        lines.append(f"{'✓' if check.ok else '✗'} {check.name} {check.found}")
-        if not check.ok:
+        sign = "✗" if not check.ok else "·" if check.remedy else "✓"
+        lines.append(f"{sign} {check.name} {check.found}")
+        if check.remedy:
             lines.append(f"  → {check.remedy}")
     return "\n".join(lines)
 
 
 def _python() -> Check:
-    version = platform.python_version()
-    return Check("python", version, sys.version_info >= (3, 11), "install Python 3.11 or newer")
+    version, ok = platform.python_version(), sys.version_info >= (3, 11)
+    return Check("python", version, ok, "" if ok else "install Python 3.11 or newer")
 
 
 def _packages() -> list[Check]:
@@ -83,14 +89,53 @@ def _model() -> Check:
     from vitcourse import VisionTransformer, ViTConfig
 
     logits = VisionTransformer(ViTConfig())(torch.zeros(2, 3, 32, 32))
-    return Check("VisionTransformer", f"(2, 3, 32, 32) -> {tuple(logits.shape)}", bool(logits.isfinite().all()), "")
+    return Check("VisionTransformer", f"(2, 3, 32, 32) -> {tuple(logits.shape)}", bool(logits.isfinite().all()))
+
+
+def _training() -> Check:
+    from vitcourse import VisionTransformer, ViTConfig, data, training
+
+    few = data.load("scenes", "train", count=64)
+    model = VisionTransformer(ViTConfig(num_classes=8, patch_size=8, num_hidden_layers=1))
+    log = training.fit(model, few, few, training.TrainingConfig(epochs=1, batch_size=32, flip=True), progress=False)
+    return Check("training", f"2 steps in {log[0].seconds:.1f} s")
 
 
 def _bundled() -> list[Check]:
+    from vitcourse import checkpoints
+
     root = resources.files("vitcourse")
-    remedy = "this copy of the course is incomplete: fetch it again"
-    return [Check(name, "here" if root.joinpath(name).is_file() else "missing", root.joinpath(name).is_file(), remedy)
-            for name in BUNDLED]  # fmt: skip
+    names = ["data/assets/fashion-mnist.npz", *(f"checkpoints/{name}/model.safetensors" for name in checkpoints.NAMES)]
+    missing = [name for name in names if not root.joinpath(name).is_file()]
+    if not missing:
+        return [Check("data and checkpoints of the course", f"{len(names)} files here")]
+    return [Check(name, "missing", False, "this copy of the course is incomplete: fetch it again") for name in missing]
+
+
+def _data() -> list[Check]:
+    """The sets that do not come with the course."""
+    from vitcourse.data import cifar10, fashion_mnist, yoga_82, yoga_lists
+
+    places = {
+        "fashion-mnist, complete": fashion_mnist.find,
+        "cifar-10": lambda: cifar10.find()[1],
+        "yoga-82": lambda: yoga_lists.find(yoga_82.default_folder()),
+    }
+    checks = []
+    for name, find in places.items():
+        try:
+            checks.append(Check(name, str(find())))
+        except FileNotFoundError:
+            remedy = f"if you want it: python -m vitcourse data fetch {name.partition(',')[0]}"
+            checks.append(Check(name, "not here", remedy=remedy))
+    return checks
+
+
+def _mlflow() -> Check:
+    try:
+        return Check("mlflow", metadata.version("mlflow"))
+    except metadata.PackageNotFoundError:
+        return Check("mlflow", "not installed", remedy="if you want to track runs with --mlflow: pip install mlflow")
 
 
 def _device() -> Check:
