@@ -28,8 +28,8 @@ SOURCE = (
     "links, each under its own owner's rights: for study and research only, not to be passed on"
 )
 FAMILIES = ("standing", "sitting", "balancing", "inverted", "reclining", "wheel")
-# The lists hold numbers only. These names are those of the paper's figure of the tree, in the order in which
-# github.com/EnesGumuskaynak/micro-action-recognition gives them.
+# The lists hold numbers only. Names and their order are as github.com/EnesGumuskaynak/micro-action-recognition gives
+# them, not compared with the paper's figure; the numbers are the authors'.
 GROUPS = (
     "standing: straight",
     "standing: forward bend",
