@@ -56,7 +56,7 @@ def test_a_mismatched_pair_is_told(monkeypatch):
 
 def test_what_one_can_do_without_is_no_failure(monkeypatch, tmp_path):
     monkeypatch.setenv("VITCOURSE_DATA", str(tmp_path))
-    check = by_name(doctor.examine())["cifar-10"]
+    check = by_name(doctor.extras())["cifar-10"]
     assert check.ok
     assert doctor.as_text([check]) == (
         "· cifar-10 not here\n  → if you want it: python -m vitcourse data fetch cifar-10"

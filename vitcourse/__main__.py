@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _doctor(_: argparse.Namespace) -> int:
     from vitcourse import doctor
 
-    checks = doctor.examine()
+    checks = [*doctor.examine(), *doctor.extras()]
     print(doctor.as_text(checks))
     return 0 if all(check.ok for check in checks) else 1
 

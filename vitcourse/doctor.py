@@ -27,11 +27,16 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """All checks, in the order in which to mend what fails. Takes about three seconds, most of it for torchvision."""
+    """What the course needs, in the order in which to mend what fails. Takes about three seconds."""
     checks = [_python(), *_packages(), _torchvision()]
     with torch.random.fork_rng():
         checks += [_model(), _training()]
-    return [*checks, *_bundled(), *_data(), _mlflow(), _device()]
+    return [*checks, *_bundled(), _device()]
+
+
+def extras() -> list[Check]:
+    """What some of it can use: data sets that don't come with the course, and MLflow."""
+    return [*_data(), _mlflow()]
 
 
 def as_text(checks: list[Check]) -> str:
