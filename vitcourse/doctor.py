@@ -118,7 +118,6 @@ def _bundled() -> list[Check]:
 
 
 def _data() -> list[Check]:
-    """The sets that do not come with the course."""
     from vitcourse.data import cifar10, fashion_mnist, yoga_82, yoga_lists
 
     places = {
