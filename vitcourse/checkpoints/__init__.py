@@ -7,7 +7,7 @@ from typing import Any
 
 from vitcourse.model import VisionTransformer
 
-NAMES = ("cifar-10", "fashion-mnist")
+NAMES = ("cifar-10", "fashion-mnist", "scenes")
 
 
 def load(name: str = "fashion-mnist", **changes: Any) -> VisionTransformer:

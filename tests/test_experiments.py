@@ -1,0 +1,83 @@
+"""The files in experiments/: each says its command and can be read; the yoga recipe runs on a made-up folder."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from test_data_yoga_82 import write_set
+
+from vitcourse import data
+from vitcourse.__main__ import main
+from vitcourse.training import read_log
+from vitcourse.training.experiment import Experiment
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+CONFIGS = sorted(FOLDER.glob("*.toml"))
+LOGS = sorted(path for path in (FOLDER / "logs").rglob("*.csv") if path.name != "results.csv")
+
+
+def test_there_are_experiments():
+    assert len(CONFIGS) >= 9
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_can_be_read_and_says_its_command(path):
+    experiment = Experiment.read(path)
+    assert set(experiment.data) - {"name"} <= set(data.options_of(experiment.data["name"]))
+    text = path.read_text(encoding="utf-8")
+    assert f"python -m vitcourse train experiments/{path.name}" in text
+    assert re.search(r"^# (Seen|Reported)", text, re.MULTILINE), "no result is stated"
+    assert "RESULT" not in text
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_log_can_be_read(path):
+    log = read_log(path)
+    assert [row.epoch for row in log] == list(range(1, len(log) + 1))
+
+
+def test_readme_names_every_file():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    missing = [path.name for path in FOLDER.iterdir() if path.suffix in (".toml", ".py") and path.name not in readme]
+    assert not missing
+
+
+@pytest.mark.parametrize(("level", "parameters"), [(6, 5_525_574), (20, 5_528_276), (82, 5_540_242)])
+def test_yoga_recipe_is_the_published_one(level, parameters):
+    recipe = Experiment.read(FOLDER / f"yoga-82-level-{level}.toml")
+    assert recipe.model.num_parameters() == parameters
+    training = recipe.training
+    assert (training.optimizer, training.learning_rate, training.schedule) == ("adam", 2e-4, "linear")
+    assert (training.batch_size, training.clip_norm, training.patience, training.rand_augment) == (256, 5.0, 12, 2)
+    assert recipe.model.hidden_dropout_prob == 0.1
+
+
+def test_yoga_recipe_runs_on_a_folder_of_the_real_layout(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("VITCOURSE_DATA", str(tmp_path / "home"))
+    folder = write_set(tmp_path / "yoga")
+    common = ["--data", str(folder), "--device", "cpu", "--set", "training.epochs=1"]
+    first, second = FOLDER / "yoga-82-level-6.toml", FOLDER / "yoga-82-level-20.toml"
+    assert main(["train", str(first), "--out", str(tmp_path / "6"), *common]) == 0
+    start = f"start={tmp_path / '6' / 'best.safetensors'}"
+    assert main(["train", str(second), "--out", str(tmp_path / "20"), "--set", start, *common]) == 0
+    assert "new head: 20 classes instead of 6" in (tmp_path / "20" / "train.log").read_text()
+    result = json.loads((tmp_path / "20" / "result.json").read_text())
+    assert result["images"] == {"train": 32, "validation": 8, "test": 16}
+    capsys.readouterr()
+
+
+# ---- what the text says about the runs
+
+
+@pytest.mark.skipif(not (FOLDER / "logs" / "poses" / "results.csv").exists(), reason="the runs are not there")
+def test_poses_table_is_that_of_the_runs():
+    with (FOLDER / "logs" / "poses" / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["seed"] for row in rows} == {"0", "1", "2"}
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for run in {row["run"] for row in rows}:
+        accuracies = [100 * float(row["test_accuracy"]) for row in rows if row["run"] == run]
+        assert f"{mean(accuracies):.1f} ({min(accuracies):.1f} to {max(accuracies):.1f})" in readme, run
