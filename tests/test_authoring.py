@@ -48,6 +48,18 @@ def test_normal_form_keeps_sources_ids_and_pictures(noisy):
     assert after.cells[1].outputs[0].data == {"text/plain": "2"}
 
 
+def test_printed_lines_that_came_in_pieces_are_one_output():
+    cell = new_code_cell("...", execution_count=1)
+    pieces = [("stdout", "a\n"), ("stdout", "b\n"), ("stderr", "c\n"), ("stdout", "d\n")]
+    cell.outputs = [new_output("stream", name=name, text=text) for name, text in pieces]
+    notebooks.normalise(new_notebook(cells=[cell]))
+    assert [(output.name, output.text) for output in cell.outputs] == [
+        ("stdout", "a\nb\n"),
+        ("stderr", "c\n"),
+        ("stdout", "d\n"),
+    ]
+
+
 def test_execute_writes_outputs_in_normal_form(tmp_path):
     path = tmp_path / "sum.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("print(6 * 7)")]), path)

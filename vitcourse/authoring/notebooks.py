@@ -21,8 +21,9 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """The notebook with execution counts 1, 2, ..., no noisy metadata and no dead widgets; changed in place, returned.
 
-    A widget's view is nothing without its kernel, and its model id is new each time, so it isn't kept: a static figure
-    stands beside each explorer.
+    Printed lines that came in several pieces, as timing has it, become one piece again. A widget's view is nothing
+    without its kernel, and its model id is new each time, so it isn't kept: a static figure stands beside each
+    explorer.
     """
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = NotebookNode(METADATA)
@@ -34,7 +35,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         if cell.execution_count is not None:
             count += 1
             cell.execution_count = count
-        cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
+        cell.outputs = _joined([output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})])
         for output in cell.outputs:
             output.pop("transient", None)
             if output.output_type == "execute_result":
@@ -42,6 +43,16 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             if "metadata" in output:
                 output.metadata = NotebookNode()
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == "stream" == joined[-1].output_type and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def read(path: Path) -> NotebookNode:
