@@ -1,4 +1,4 @@
-"""Does a model of coarse classes help to learn finer ones? Three seeds of each run, resumable; 80 minutes of a core.
+"""Does a model of coarse classes help to learn finer ones? Three seeds of each run, resumable; 2 hours of a core.
 
     python -m experiments.poses [RUNS]
 
