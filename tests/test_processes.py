@@ -90,7 +90,7 @@ def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-c", TWO, TESTS, str(out), *SCENARIOS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -131,7 +131,7 @@ def test_torchrun_trains_as_one_process_does(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "vitcourse", "train", str(config), "--out", str(tmp_path / "two"), "--device", "cpu"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=150, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     result = Experiment.read(config).run(tmp_path / "one", device="cpu")
     both = json.loads((tmp_path / "two" / "result.json").read_text())
