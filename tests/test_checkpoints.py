@@ -28,7 +28,9 @@ def test_card_quotes_the_result(name):
     card, result = (FOLDER / name / "README.md").read_text(encoding="utf-8"), result_of(name)
     assert f"{result['test_accuracy']:.2%}" in card.replace(" %", "%")
     assert f"{result['parameters']:,}" in card
-    assert re.search(r"python -m (vitcourse train|experiments\.\w+)", card), "the card doesn't say how it was made"
+    assert re.search(r"(python|torchrun .+) -m (vitcourse train|experiments\.\w+)", card), (
+        "the card doesn't say how it was made"
+    )
 
 
 @pytest.mark.parametrize("name", checkpoints.NAMES)

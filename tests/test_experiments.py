@@ -28,7 +28,7 @@ def test_config_can_be_read_and_says_its_command(path):
     experiment = Experiment.read(path)
     assert set(experiment.data) - {"name"} <= set(data.options_of(experiment.data["name"]))
     text = path.read_text(encoding="utf-8")
-    assert f"python -m vitcourse train experiments/{path.name}" in text
+    assert f"-m vitcourse train experiments/{path.name}" in text
     assert re.search(r"^# (Seen|Reported)", text, re.MULTILINE), "no result is stated"
     assert "RESULT" not in text
 

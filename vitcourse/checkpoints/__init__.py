@@ -7,7 +7,7 @@ from typing import Any
 
 from vitcourse.model import VisionTransformer
 
-NAMES = ("cifar-10", "fashion-mnist", "poses-6", "poses-20", "poses-82", "scenes")
+NAMES = ("cifar-10", "cifar-10-larger", "fashion-mnist", "poses-6", "poses-20", "poses-82", "scenes")
 
 
 def load(name: str = "fashion-mnist", **changes: Any) -> VisionTransformer:
