@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
+import torch
 from IPython.display import display
-from ipywidgets import IntSlider, Layout, interactive
+from ipywidgets import FloatSlider, IntSlider, Layout, interactive
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from vitcourse import figures
 from vitcourse.data import ImageSet
@@ -14,26 +17,25 @@ from vitcourse.model import VisionTransformer
 
 
 def explorer(
-    draw: Callable[..., Figure], labels: dict[str, str] | None = None, **sliders: tuple[int, int, int]
+    draw: Callable[..., Figure], labels: dict[str, str] | None = None, **sliders: tuple[float, ...]
 ) -> interactive:
     """Sliders that redraw a figure.
 
     Args:
         draw: called with the sliders' values by name, returns the figure.
         labels: of the sliders, by name; by default the name itself.
-        sliders: name = (lowest, highest, first value).
+        sliders: name = (lowest, highest, first value) in whole numbers, or with a step as the fourth number.
     """
     labels = labels or {}
 
-    def show(**values: int) -> None:
+    def show(**values: float) -> None:
         display(draw(**values))
 
-    controls = {
-        name: IntSlider(
-            min=low, max=high, value=value, description=labels.get(name, name), layout=Layout(width="480px")
-        )
-        for name, (low, high, value) in sliders.items()
-    }
+    controls = {}
+    for name, (low, high, value, *step) in sliders.items():
+        slider = FloatSlider if step else IntSlider
+        text, wide = labels.get(name, name), Layout(width="480px")
+        controls[name] = slider(min=low, max=high, value=value, step=(*step, 1)[0], description=text, layout=wide)
     return interactive(show, **controls)
 
 
@@ -51,3 +53,48 @@ def inside(model: VisionTransformer, images: ImageSet, index: int = 0) -> intera
         l=(1, config.num_hidden_layers, config.num_hidden_layers),
         h=(0, config.num_attention_heads, 0),
     )
+
+
+def soft_dictionary(key: Tensor, value: Tensor, names: Sequence[str]) -> interactive:
+    """Explore `figures.soft_dictionary`: the query's angle in degrees, and its length."""
+
+    def draw(angle: int, length: float) -> Figure:
+        turn = math.radians(angle)
+        query = torch.tensor([math.cos(turn), math.sin(turn)]) * length
+        return figures.soft_dictionary(query, key, value, names)
+
+    return explorer(draw, labels={"angle": "∠q°", "length": "‖q‖"}, angle=(-180, 180, 27), length=(0, 3, 1, 0.25))
+
+
+def positions() -> interactive:
+    """Explore `figures.sinusoidal_positions`: N positions, width d, base n as a power of ten."""
+
+    def draw(N: int, half: int, power: int) -> Figure:
+        return figures.sinusoidal_positions(N, 2 * half, 10.0**power)
+
+    labels = {"half": "d / 2", "power": "log₁₀ n"}
+    return explorer(draw, labels, N=(2, 128, 64), half=(1, 64, 16), power=(1, 6, 4))
+
+
+def dealt_heads(scores: Tensor, words: Sequence[str], n: int = 1) -> interactive:
+    """Explore `figures.dealt_heads`: h heads among which the relations are dealt, i the head, n the word."""
+
+    def draw(h: int, i: int, n: int) -> Figure:
+        return figures.dealt_heads(scores, words, h, i, n)
+
+    return explorer(draw, h=(1, len(scores), 1), i=(1, len(scores), 1), n=(1, len(words), n))
+
+
+def gradients_by_depth(norms: dict[tuple[int, bool], list[list[float]]]) -> interactive:
+    """Explore `figures.gradients_by_depth`: s sets the weights' deviation 2^s / sqrt(D), n how many encoders show.
+
+    Args:
+        norms: by (s, norm_first), one list of norms for each encoder.
+    """
+    every = [norm for encoders in norms.values() for one in encoders for norm in one]
+    steps = [s for s, _ in norms]
+
+    def draw(s: int, n: int) -> Figure:
+        return figures.gradients_by_depth(norms[s, True][:n], norms[s, False][:n], limits=(min(every), max(every)))
+
+    return explorer(draw, s=(min(steps), max(steps), 0), n=(1, len(norms[0, True]), len(norms[0, True])))

@@ -1,0 +1,86 @@
+"""Words as vectors: neighbours in a table of embeddings, and what a reader keeps of the words before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from vitcourse.figures.style import subplots
+
+# Dashed over solid, narrow over wide: lines that lie on each other can still be distinguished.
+LOOKS = (
+    {"linewidth": 2, "zorder": 5},
+    {"linewidth": 2, "zorder": 6, "linestyle": "--"},
+    {"linewidth": 9, "zorder": 2, "alpha": 0.35},
+    {"linewidth": 4, "zorder": 3, "alpha": 0.8},
+)
+
+
+def neighbours(vectors: Tensor, vocabulary: Sequence[str], word: str, k: int = 8) -> Figure:
+    """Bars of the `k` words nearest to one, by cosine.
+
+    Args:
+        vectors: `(V, D)`, a row for each word of `vocabulary`.
+    """
+    index = vocabulary.index(word)
+    directions = F.normalize(vectors, dim=1)
+    cosines = directions @ directions[index]
+    nearest = [other for other in cosines.argsort(descending=True).tolist() if other != index][:k]
+    fig, ax = subplots(figsize=(6, 0.4 + 0.32 * k))
+    ax.barh([vocabulary[other] for other in nearest], cosines[nearest].numpy())
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), xlabel=r"$\cos$", title=word)
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
+def forgetting(gradients: Mapping[str, Tensor], distance: int = 9, pair: str = "its → jaguar") -> Figure:
+    """How strongly the sum of the last state depends on the input `d` steps before, on a log axis.
+
+    Args:
+        gradients: for each reader `(runs, N)`, norms by distance 0, 1, ..., N - 1. Thin lines are the runs,
+            thick ones their geometric mean.
+        distance: marked by a dotted line and labelled `pair`.
+    """
+    fig, ax = subplots(figsize=(6.4, 3.8))
+    for number, (name, runs) in enumerate(gradients.items()):
+        color = f"C{number}"
+        ax.plot(runs.T.numpy(), color=color, linewidth=0.5, alpha=0.25)
+        _line(ax, runs.log().mean(dim=0).exp(), name, color)
+    ax.set(yscale="log", xlabel="$d$", ylabel=r"$\|\,\partial\,(\Sigma_i h_{N,i}) \,/\, \partial x_{N-d}\,\|$")
+    ax.axvline(distance, color="#333333", linestyle=":", linewidth=1.2)
+    ax.annotate(pair, (distance, 0), xycoords=("data", "axes fraction"), xytext=(5, 5), textcoords="offset points")
+    return fig
+
+
+def recall(panels: Mapping[str, Mapping[str, Tensor]], chance: float) -> Figure:
+    """Accuracy against distance, a panel for each task.
+
+    Args:
+        panels: for each title, for each reader `(seeds, N)`, accuracies by distance 0, 1, ..., N - 1.
+        chance: a dotted line.
+    """
+    fig, row = subplots(1, len(panels), figsize=(3.7 * len(panels) + 0.6, 3.4), sharey=True, squeeze=False)
+    for ax, (title, curves) in zip(row[0], panels.items(), strict=True):
+        for number, (name, runs) in enumerate(curves.items()):
+            ax.plot(runs.T.numpy(), color=f"C{number}", linewidth=0.6, alpha=0.5)
+            ax.plot(runs.mean(dim=0).numpy(), color=f"C{number}", label=name, **LOOKS[number % len(LOOKS)])
+        ax.axhline(chance, color="#333333", linestyle=":", linewidth=1.2)
+        ax.set(xlabel="$d$", ylim=(0, 1.06))
+        ax.set_title(title, fontsize=14)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    row[0][0].set_ylabel("$p$")
+    row[0][0].legend(loc="center right")
+    return fig
+
+
+def _line(ax: Axes, values: Tensor, name: str, color: str) -> None:
+    ax.plot(values.numpy(), color=color)
+    ax.annotate(
+        name, (len(values) - 1, float(values[-1])), xytext=(6, 0), textcoords="offset points", color=color, va="center"
+    )
