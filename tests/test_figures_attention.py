@@ -89,7 +89,7 @@ def test_labels_of_lines_that_end_together_are_kept_apart():
     curves = {"$s$": {"a": [1.0, 3.0], "b": [1.0, 3.0], "c": [1.0, 2.99]}}
     (ax,) = figures.saturation([1, 4], curves).axes
     heights = sorted(text.xy[1] for text in ax.texts)
-    assert min(b - a for a, b in itertools.pairwise(heights)) > 0.05
+    assert min(b - a for a, b in itertools.pairwise(heights)) > 0.04
 
 
 def test_nothing_stays_open():

@@ -36,7 +36,7 @@ def test_lines_by_depth_hold_their_values_and_labels():
     assert list(ax.lines[0].get_xdata()) == [1, 2, 3]
     assert list(ax.lines[1].get_ydata()) == [0, 1, 2.001]
     assert texts(figure) == ["$a$", "$b$"]
-    heights = [text.get_position()[1] for text in ax.texts]
+    heights = [text.xy[1] for text in ax.texts]
     assert heights[1] - heights[0] > 0.04  # side by side they would overlap
 
 
@@ -61,7 +61,7 @@ def test_runs_show_losses_smoothed_and_cosines_as_they_are():
 
 def test_labels_that_touch_are_shared_out_around_their_lines():
     (ax,) = figures.by_depth({"$a$": [0, 1.0], "$b$": [0, 1.001], "$c$": [0, 0]}, "y").axes
-    a, b, c = (text.get_position()[1] for text in ax.texts)
+    a, b, c = (text.xy[1] for text in ax.texts)
     middle = (ax.transScale + ax.transLimits).transform((1, 1.0005))[1]
     assert (a + b) / 2 == pytest.approx(middle, abs=0.01)
     assert a < middle < b

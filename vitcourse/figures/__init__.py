@@ -7,16 +7,14 @@ from vitcourse.figures.attention import attention_cost, attention_matrix, satura
 from vitcourse.figures.curves import training_curves
 from vitcourse.figures.encoder import (
     by_depth,
-    encoder_blocks,
     gradients_by_depth,
     losses_by_step,
-    normalised_together,
     runs_by_step,
-    transformer,
 )
 from vitcourse.figures.heads import attention_heads, dealt_heads, one_row
 from vitcourse.figures.images import RIGHT, WRONG, image, image_grid, patch_grid, predictions
 from vitcourse.figures.inside import attention_map, class_probabilities, inside
+from vitcourse.figures.normalisation import normalised_together
 from vitcourse.figures.positions import (
     bits_and_waves,
     grid_similarities,
@@ -24,6 +22,7 @@ from vitcourse.figures.positions import (
     sinusoidal_positions,
 )
 from vitcourse.figures.style import use_style
+from vitcourse.figures.transformer import encoder_blocks, transformer
 from vitcourse.figures.words import forgetting, neighbours, recall
 
 __all__ = [

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vitcourse.figures.labels import label_ends
 from vitcourse.figures.style import subplots
 
 
@@ -107,8 +108,10 @@ def saturation(widths: Sequence[int], curves: Mapping[str, Mapping[str, Sequence
     """
     fig, axes = subplots(1, len(curves), figsize=(2.8 * len(curves), 3.0), squeeze=False)
     for ax, (quantity, lines) in zip(axes.flat, curves.items(), strict=True):
-        for numbers, marker in zip(lines.values(), "os^v", strict=False):
-            ax.plot(widths, numbers, marker=marker, markersize=5)
+        ends = []
+        for (label, numbers), marker in zip(lines.items(), "os^v", strict=False):
+            (line,) = ax.plot(widths, numbers, marker=marker, markersize=5)
+            ends.append((widths[-1], numbers[-1], label, line.get_color()))
         _powers_of_two(ax, widths)
         ax.set_xticks(widths[::2], widths[::2])
         ax.set(xlabel="$d_k$", title=quantity)
@@ -116,7 +119,7 @@ def saturation(widths: Sequence[int], curves: Mapping[str, Mapping[str, Sequence
             ax.set_ylim(0, 1.05)
         else:
             ax.set_yscale("log")
-        _label_ends(ax, list(lines))
+        label_ends(ax, ends)
     return fig
 
 
@@ -135,18 +138,19 @@ def attention_cost(
         crossovers: label -> the N at which a dotted line stands.
     """
     fig, ax = subplots(figsize=(7, 4))
-    colours = ("#0072B2", "#D55E00", "#009E73")
+    colours, ends = ("#0072B2", "#D55E00", "#009E73"), []
     for (label, costs), colour in zip(predicted.items(), colours, strict=False):
         ax.plot(lengths, costs, color=colour)
         ax.plot(lengths, counted[label], "o", color=colour, markersize=9, fillstyle="none")
         ax.plot(lengths, timed[label], "x", color=colour, markersize=7, markeredgewidth=2)
+        ends.append((lengths[-1], costs[-1], label, colour))
     _powers_of_two(ax, lengths)
     ax.set_yscale("log")
     for label, length in crossovers.items():
         ax.axvline(length, color="#555555", linestyle=":")
         ax.annotate(label, (length, 1.02), xycoords=("data", "axes fraction"), ha="center", color="#555555")
     ax.set(xlabel="$N$", ylabel="$c / c_0$")
-    _label_ends(ax, list(predicted))
+    label_ends(ax, ends)
     return fig
 
 
@@ -156,17 +160,3 @@ def _powers_of_two(ax: Axes, numbers: Sequence[int]) -> None:
     ax.set_xticks(numbers, numbers)
     ax.minorticks_off()
     ax.set_xlim(numbers[0] / 1.4, numbers[-1] * 1.2)
-
-
-def _label_ends(ax: Axes, labels: Sequence[str]) -> None:
-    """Write each solid line's label beside its right end, the labels kept apart."""
-    lines = [line for line in ax.lines if line.get_linestyle() == "-"]
-    low, high = ax.transData.inverted().transform(ax.transAxes.transform([(0, 0), (1, 1)]))[:, 1]
-    ax.set_ylim(low, high)  # no later change of the axis moves the lines from their labels
-    ends = [ax.transData.transform((1, line.get_ydata()[-1])) for line in lines]
-    heights = [float(ax.transAxes.inverted().transform(end)[1]) for end in ends]
-    lowest, apart = -1.0, 18 / ax.bbox.height  # in pixels, a line of text
-    for height, line, label in sorted(zip(heights, lines, labels, strict=True), key=lambda item: item[0]):
-        lowest = max(height, lowest + apart)
-        place = {"xy": (1.01, lowest), "xycoords": "axes fraction", "va": "center", "annotation_clip": False}
-        ax.annotate(label, color=line.get_color(), fontsize=10, **place)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from vitcourse.figures.labels import label_ends
 from vitcourse.figures.style import subplots
 
 # Dashed over solid, narrow over wide: lines that lie on each other can still be distinguished.
@@ -48,13 +48,17 @@ def forgetting(gradients: Mapping[str, Tensor], distance: int = 9, pair: str = "
         distance: marked by a dotted line and labelled `pair`.
     """
     fig, ax = subplots(figsize=(6.4, 3.8))
+    ends = []
     for number, (name, runs) in enumerate(gradients.items()):
         color = f"C{number}"
         ax.plot(runs.T.numpy(), color=color, linewidth=0.5, alpha=0.25)
-        _line(ax, runs.log().mean(dim=0).exp(), name, color)
+        mean = runs.log().mean(dim=0).exp()
+        ax.plot(mean.numpy(), color=color)
+        ends.append((len(mean) - 1, float(mean[-1]), name, color))
     ax.set(yscale="log", xlabel="$d$", ylabel=r"$\|\,\partial\,(\Sigma_i h_{N,i}) \,/\, \partial x_{N-d}\,\|$")
     ax.axvline(distance, color="#333333", linestyle=":", linewidth=1.2)
     ax.annotate(pair, (distance, 0), xycoords=("data", "axes fraction"), xytext=(5, 5), textcoords="offset points")
+    label_ends(ax, ends)
     return fig
 
 
@@ -77,10 +81,3 @@ def recall(panels: Mapping[str, Mapping[str, Tensor]], chance: float) -> Figure:
     row[0][0].set_ylabel("$p$")
     row[0][0].legend(loc="center right")
     return fig
-
-
-def _line(ax: Axes, values: Tensor, name: str, color: str) -> None:
-    ax.plot(values.numpy(), color=color)
-    ax.annotate(
-        name, (len(values) - 1, float(values[-1])), xytext=(6, 0), textcoords="offset points", color=color, va="center"
-    )

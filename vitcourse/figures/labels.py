@@ -1,0 +1,41 @@
+"""Names of lines, written beside their right ends rather than in a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+
+def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write each label beside the end of its line; labels that would overlap are spread around their mean height.
+
+    Args:
+        ends: x, y, label and colour for each line. The scales and limits of `ax` must be set before.
+    """
+    height = ax.get_position().height * ax.figure.get_figheight() * 72
+    ax.autoscale_view()
+    to_axes = ax.transScale + ax.transLimits
+    spots = [to_axes.transform((x, y)) for x, y, _, _ in ends]
+    step = 12 / height
+    groups = []  # labels that touch, from below: their mean height, their indices
+    for index in sorted(range(len(ends)), key=lambda index: spots[index][1]):
+        groups.append((spots[index][1], [index]))
+        while len(groups) > 1 and _top(groups[-2], step) > groups[-1][0] - (len(groups[-1][1]) - 1) * step / 2:
+            together = groups[-2][1] + groups.pop()[1]
+            groups[-1] = (np.mean([spots[member][1] for member in together]), together)
+    heights = {
+        index: max(middle - (len(members) - 1) * step / 2, step / 2) + place * step
+        for middle, members in groups
+        for place, index in enumerate(members)
+    }
+    for index, (_, _, label, colour) in enumerate(ends):
+        spot = (spots[index][0], heights[index])
+        beside = {"xycoords": "axes fraction", "xytext": (8, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(label, spot, color=colour, fontsize=10, annotation_clip=False, **beside)
+
+
+def _top(group: tuple[float, list[int]], step: float) -> float:
+    middle, members = group
+    return middle + (len(members) + 1) * step / 2
