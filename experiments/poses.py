@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vitcourse.files import written_whole
+
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 BASE = "start={runs}/poses-6-seed{seed}/best.safetensors"
@@ -47,7 +49,7 @@ def main(runs: Path) -> None:
             result = json.loads((out / "result.json").read_text(encoding="utf-8"))
             rows.append({"run": name, "seed": seed} | {measure: result[measure] for measure in MEASURES})
             shutil.copyfile(out / "log.csv", LOGS / f"{out.name}.csv")
-    with (LOGS / "results.csv").open("w", newline="", encoding="utf-8") as file:
+    with written_whole(LOGS / "results.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -72,7 +72,6 @@ def test_yoga_recipe_runs_on_a_folder_of_the_real_layout(tmp_path, capsys, monke
 # ---- what the text says about the runs
 
 
-@pytest.mark.skipif(not (FOLDER / "logs" / "poses" / "results.csv").exists(), reason="the runs are not there")
 def test_poses_table_is_that_of_the_runs():
     with (FOLDER / "logs" / "poses" / "results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -51,11 +51,10 @@ def test_a_bar_is_drawn_on_request():
     plt.close("all")
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_the_soft_dictionary_fetches_what_attention_fetches(scale):
+def test_the_soft_dictionary_fetches_what_attention_fetches():
     query = torch.tensor([1.0, 0.5])
-    weights = (KEY @ query * scale).softmax(dim=0)
-    plane, bars, target = figures.soft_dictionary(query, KEY, VALUE, ["a", "b", "c"], scale).axes
+    weights = (KEY @ query).softmax(dim=0)
+    plane, bars, target = figures.soft_dictionary(query, KEY, VALUE, ["a", "b", "c"]).axes
     assert {"a", "b", "c", "$q$"} <= set(texts(plane))
     assert [bar.get_width() for bar in bars.patches] == pytest.approx(weights.tolist())
     star = next(line for line in target.lines if line.get_marker() == "*")

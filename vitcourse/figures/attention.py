@@ -51,16 +51,15 @@ def attention_matrix(
     return ax
 
 
-def soft_dictionary(query: Tensor, key: Tensor, value: Tensor, names: Sequence[str], scale: float = 1.0) -> Figure:
+def soft_dictionary(query: Tensor, key: Tensor, value: Tensor, names: Sequence[str]) -> Figure:
     """One query among keys in the plane, its weights, and where among the values the fetched mean lies.
 
     Args:
         query: `(2,)`.
         key, value: `(N, 2)`.
         names: a label for each key.
-        scale: what the scores are multiplied by.
     """
-    weights = (key @ query * scale).softmax(dim=-1)
+    weights = (key @ query).softmax(dim=-1)
     output = weights @ value
     fig, (plane, bars, target) = subplots(1, 3, figsize=(8.4, 2.8), width_ratios=[1.1, 0.9, 1])
     reach = max(1.5 * float(key.abs().max()), 1.2 * float(query.abs().max()))
@@ -73,7 +72,7 @@ def soft_dictionary(query: Tensor, key: Tensor, value: Tensor, names: Sequence[s
     plane.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title="$q$, $K$")
     bars.barh(list(names), weights.tolist(), color="#0072B2")
     bars.invert_yaxis()
-    bars.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], title="softmax$(q K^T)$" if scale == 1 else "softmax")
+    bars.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], title="softmax$(q K^T)$")
     for row, weight in enumerate(weights.tolist()):
         bars.text(weight + 0.03, row, f"{weight:.2f}", va="center", fontsize=10)
     target.fill(*value.T.tolist(), color="#56B4E9", alpha=0.25)

@@ -21,7 +21,6 @@ def by_depth(
     curves: Mapping[str, Sequence[float]],
     ylabel: str,
     xlabel: str = r"$\ell$",
-    log: bool = False,
     start: int = 0,
     ax: Axes | None = None,
 ) -> Figure:
@@ -32,8 +31,6 @@ def by_depth(
         where = np.arange(start, start + len(values))
         (line,) = ax.plot(where, values, linestyle=STYLES[index % len(STYLES)])
         ends.append((where[-1], float(values[-1]), label, line.get_color()))
-    if log:
-        ax.set_yscale("log")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     label_ends(ax, ends)
     return ax.figure
