@@ -16,6 +16,7 @@ FLOORS = [
     ["files.py", "validation.py", "storage.py", "config.py", "functional.py"],
     [
         "layers/patch_embedding.py",
+        "layers/convolutional_stem.py",
         "layers/position_embedding.py",
         "layers/attention.py",
         "layers/mlp.py",
@@ -23,9 +24,9 @@ FLOORS = [
         "layers/__init__.py",
     ],
     ["model.py", "interop.py", "checkpoints/__init__.py", "__init__.py"],
-    ["progress.py", "introspect.py", "data/", "training/", "doctor.py"],
+    ["progress.py", "introspect.py", "data/", "training/", "results/", "doctor.py"],
     ["figures/"],
-    ["widgets.py", "checks/"],
+    ["widgets/", "checks/"],
     ["grading/"],
     ["__main__.py"],
 ]

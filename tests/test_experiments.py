@@ -9,7 +9,7 @@ from statistics import mean
 import pytest
 from test_data_yoga_82 import write_set
 
-from vitcourse import data
+from vitcourse import data, results
 from vitcourse.__main__ import main
 from vitcourse.training import read_log
 from vitcourse.training.experiment import Experiment
@@ -80,3 +80,14 @@ def test_poses_table_is_that_of_the_runs():
     for run in {row["run"] for row in rows}:
         accuracies = [100 * float(row["test_accuracy"]) for row in rows if row["run"] == run]
         assert f"{mean(accuracies):.1f} ({min(accuracies):.1f} to {max(accuracies):.1f})" in readme, run
+
+
+def test_ablation_table_is_that_of_the_runs():
+    rows = results.read("ablation")
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    all_of = {row["seed"]: row["test_accuracy"] for row in rows if row["run"] == "all"}
+    for run in {row["run"] for row in rows}:
+        accuracies = [(row["seed"], row["test_accuracy"]) for row in rows if row["run"] == run]
+        differences = ", ".join(f"{100 * (accuracy - all_of[seed]):+.1f}" for seed, accuracy in accuracies)
+        average = 100 * mean(accuracy for _, accuracy in accuracies)
+        assert f"| `{run}` | {average:.1f} | {differences.replace('-', '−')} |" in readme, run

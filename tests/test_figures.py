@@ -84,7 +84,7 @@ def test_figures_leave_nothing_open(model, images):
 
 def test_explorer_redraws_with_the_sliders_value(monkeypatch):
     drawn, shown = [], []
-    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(widgets.explorers, "display", shown.append)
     explorer = widgets.explorer(lambda a, b: drawn.append((a, b)) or f"figure {a} {b}", a=(1, 4, 2), b=(0, 9, 5))
     explorer.update()
     explorer.children[0].value = 3
@@ -96,6 +96,6 @@ def test_explorer_redraws_with_the_sliders_value(monkeypatch):
 
 
 def test_inside_explorer_covers_every_layer_and_head(model, images, monkeypatch):
-    monkeypatch.setattr(widgets, "display", lambda figure: None)
+    monkeypatch.setattr(widgets.explorers, "display", lambda figure: None)
     ranges = {child.description: (child.min, child.max) for child in widgets.inside(model, images).children[:3]}
     assert ranges == {"i": (0, 4), "ℓ": (1, 2), "h": (0, 3)}

@@ -100,8 +100,8 @@ def test_nothing_stays_open():
 
 def test_the_explorer_turns_and_stretches_the_query(monkeypatch):
     queries = []
-    monkeypatch.setattr(widgets, "display", lambda figure: None)
-    monkeypatch.setattr(widgets.figures, "soft_dictionary", lambda query, *rest: queries.append(query))
+    monkeypatch.setattr(widgets.explorers, "display", lambda figure: None)
+    monkeypatch.setattr(widgets.explorers.figures, "soft_dictionary", lambda query, *rest: queries.append(query))
     explorer = widgets.soft_dictionary(KEY, VALUE, "abc")
     angle, length = explorer.children[:2]
     explorer.update()

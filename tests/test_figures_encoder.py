@@ -94,7 +94,7 @@ def test_figures_leave_nothing_open():
 
 def test_explorer_shows_the_chosen_deviation_and_depths(monkeypatch):
     shown = []
-    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(widgets.explorers, "display", shown.append)
     explorer = widgets.gradients_by_depth(NORMS)
     explorer.update()
     s, n = explorer.children[:2]

@@ -70,7 +70,7 @@ def test_figures_leave_nothing_open(scores):
 
 def test_the_explorer_covers_every_head_and_word(scores, monkeypatch):
     shown = []
-    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(widgets.explorers, "display", shown.append)
     explorer = widgets.dealt_heads(scores, WORDS, n=2)
     ranges = {child.description: (child.min, child.max, child.value) for child in explorer.children[:3]}
     assert ranges == {"h": (1, 4, 1), "i": (1, 4, 1), "n": (1, 3, 2)}

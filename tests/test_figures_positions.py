@@ -76,8 +76,8 @@ def test_the_figures_take_learned_tables_and_leave_nothing_open():
 
 def test_the_explorer_moves_length_width_and_base(monkeypatch):
     drawn = []
-    monkeypatch.setattr(widgets, "display", lambda figure: None)
-    monkeypatch.setattr(widgets.figures, "sinusoidal_positions", lambda *values: drawn.append(values))
+    monkeypatch.setattr(widgets.explorers, "display", lambda figure: None)
+    monkeypatch.setattr(widgets.explorers.figures, "sinusoidal_positions", lambda *values: drawn.append(values))
     explorer = widgets.positions()
     explorer.update()
     explorer.children[1].value = 1

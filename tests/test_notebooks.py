@@ -34,7 +34,7 @@ def prose(notebook):
 
 def test_there_are_notebooks_and_they_are_numbered_in_order():
     assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(len(PATHS))]
-    assert len(PATHS) == 6
+    assert len(PATHS) == 9
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

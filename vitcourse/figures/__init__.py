@@ -3,7 +3,9 @@
 Labels are symbols; the words stand in the captions of the notebooks. `use_style` sets the packaged style.
 """
 
+from vitcourse.figures.ablation import ablation, compare_runs, learning_rates
 from vitcourse.figures.attention import attention_cost, attention_matrix, saturation, soft_dictionary
+from vitcourse.figures.costs import assembled, config_costs, costs, field_costs
 from vitcourse.figures.curves import training_curves
 from vitcourse.figures.encoder import (
     by_depth,
@@ -11,10 +13,18 @@ from vitcourse.figures.encoder import (
     losses_by_step,
     runs_by_step,
 )
+from vitcourse.figures.evaluation import (
+    calibration,
+    class_measures,
+    confusion_matrix,
+    reliability,
+    worst_mistakes,
+)
 from vitcourse.figures.heads import attention_heads, dealt_heads, one_row
 from vitcourse.figures.images import RIGHT, WRONG, image, image_grid, patch_grid, predictions
 from vitcourse.figures.inside import attention_map, class_probabilities, inside
 from vitcourse.figures.normalisation import normalised_together
+from vitcourse.figures.patches import cut_images, image_as_sequence, patch_costs, seen_pixels
 from vitcourse.figures.positions import (
     bits_and_waves,
     grid_similarities,
@@ -28,34 +38,50 @@ from vitcourse.figures.words import forgetting, neighbours, recall
 __all__ = [
     "RIGHT",
     "WRONG",
+    "ablation",
+    "assembled",
     "attention_cost",
     "attention_heads",
     "attention_map",
     "attention_matrix",
     "bits_and_waves",
     "by_depth",
+    "calibration",
+    "class_measures",
     "class_probabilities",
+    "compare_runs",
+    "config_costs",
+    "confusion_matrix",
+    "costs",
+    "cut_images",
     "dealt_heads",
     "encoder_blocks",
+    "field_costs",
     "forgetting",
     "gradients_by_depth",
     "grid_similarities",
     "image",
+    "image_as_sequence",
     "image_grid",
     "inside",
+    "learning_rates",
     "losses_by_step",
     "neighbours",
     "normalised_together",
     "one_row",
+    "patch_costs",
     "patch_grid",
     "position_similarities",
     "predictions",
     "recall",
+    "reliability",
     "runs_by_step",
     "saturation",
+    "seen_pixels",
     "sinusoidal_positions",
     "soft_dictionary",
     "training_curves",
     "transformer",
     "use_style",
+    "worst_mistakes",
 ]

@@ -98,3 +98,24 @@ def gradients_by_depth(norms: dict[tuple[int, bool], list[list[float]]]) -> inte
         return figures.gradients_by_depth(norms[s, True][:n], norms[s, False][:n], limits=(min(every), max(every)))
 
     return explorer(draw, s=(min(steps), max(steps), 0), n=(1, len(norms[0, True]), len(norms[0, True])))
+
+
+def patches(images: ImageSet, index: int = 0) -> interactive:
+    """Explore `figures.image_as_sequence`: i the image, patch size P as a power of two, width D in steps of 16."""
+    shortest = min(images.images.shape[-2:])
+    largest = (shortest & -shortest).bit_length() - 1  # the largest power of two that divides it
+
+    def draw(i: int, power: int, steps: int) -> Figure:
+        return figures.image_as_sequence(images.images[i], 2**power, 16 * steps)
+
+    labels = {"power": "log₂ P", "steps": "D / 16"}
+    return explorer(draw, labels, i=(0, len(images) - 1, index), power=(0, largest, 2), steps=(1, 48, 3))
+
+
+def calibration(logits: Tensor, labels: Tensor) -> interactive:
+    """Explore `figures.calibration`: T the temperature, c the least confidence at which an answer counts."""
+
+    def draw(T: float, c: float) -> Figure:
+        return figures.calibration(logits, labels, T, c)
+
+    return explorer(draw, T=(0.25, 4, 1, 0.05), c=(0, 0.99, 0.5, 0.01))

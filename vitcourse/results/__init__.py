@@ -1,0 +1,31 @@
+"""Tables of numbers that the notebooks read: what long runs gave. `experiments/` says how each was made."""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+from typing import Any
+
+_FOLDER = resources.files(__name__)
+NAMES = tuple(sorted(file.name.removesuffix(".csv") for file in _FOLDER.iterdir() if file.name.endswith(".csv")))
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    """The rows of a table by column: whole numbers as int, other numbers as float, the rest as text.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in NAMES:
+        raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
+    with _FOLDER.joinpath(f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
