@@ -85,8 +85,9 @@ def calibration(logits: Tensor, labels: Tensor, T: float = 1.0, threshold: float
     n = int((confidence >= threshold).sum())
     if n:
         right.plot(n / len(labels), accuracy[n - 1], "o", color=COLOURS[1], markersize=9)
-        right.set_title(f"$c \\geq {threshold:.2f}$: {n / len(labels):.2f}, {accuracy[n - 1]:.3f}")
-    right.set(xlabel="$n / N$", xlim=(0, 1.02), ylim=(None, 1.005))
+        title = f"$c \\geq {threshold:.2f}$: $n/N$ = {n / len(labels):.2f}, acc = {accuracy[n - 1]:.3f}"
+        right.set_title(title)
+    right.set(xlabel="$n / N$", ylabel="acc", xlim=(0, 1.02), ylim=(None, 1.005))
     return fig
 
 
