@@ -73,6 +73,7 @@ def test_one_config_against_another():
     assert texts(ax) == ["1.06", "6.02", "10.6"]
     shown = [label.get_text().split()[-1] for label in ax.get_yticklabels()]
     assert shown == [f"{value:,}" for value in figures.costs(config)]
+    assert ax.get_title(loc="left") == "patch_size = 2, num_attention_heads = 8"
 
 
 def test_costs_are_those_of_the_config():

@@ -57,16 +57,21 @@ FINISHED = """() => {
     return done && panel.sessionContext.session.kernel.status === "idle";
 }"""
 
-# Note when a key goes down and when, after it, the explorer shows another figure, loaded.
+# Note when a key goes down and when, after it, the explorer shows another figure, loaded, or a message in its place.
 WATCH = """(explorer) => {
-    const before = explorer.querySelector("img").src;
+    const shown = () => {
+        const image = explorer.querySelector("img");
+        if (image) return image.complete && image.naturalWidth > 0 ? image.src : null;
+        const text = explorer.querySelector(".widget-output .jp-RenderedText");
+        return text?.innerText.trim() || null;
+    };
+    const before = shown();
     const watched = (window.watched = { pressed: null, changed: null });
     const press = () => { watched.pressed = performance.now(); };
     document.addEventListener("keydown", press, { capture: true, once: true });
     const look = () => {
-        const image = explorer.querySelector("img");
-        const shown = image?.complete && image.naturalWidth > 0;
-        if (watched.pressed && shown && image.src !== before) watched.changed = performance.now();
+        const now = shown();
+        if (watched.pressed && now && now !== before) watched.changed = performance.now();
         else if (watched === window.watched) requestAnimationFrame(look);
     };
     look();
@@ -220,19 +225,31 @@ class Explorer:
         return "\n".join(self.root.locator(red).all_inner_texts())
 
     def move(self, slider: int) -> tuple[str, str, float]:
-        """Press an arrow key on a slider: its reading before and after, and the seconds to the new figure."""
-        handle, before = self.sliders.nth(slider).locator(".noUi-handle").first, self.reading(slider)
+        """Press an arrow key on a slider: its reading before and after, and the seconds to what is new."""
+        handle, before = self._handle(slider), self.reading(slider)
         value, highest = (float(handle.get_attribute(f"aria-value{which}")) for which in ("now", "max"))
-        handle.focus()
+        self.pressed = "ArrowRight" if value < highest else "ArrowLeft"
+        seconds = self._press(slider, self.pressed)
+        return before, self.reading(slider), seconds
+
+    def move_back(self, slider: int) -> None:
+        """Undo the last `move`."""
+        self._press(slider, {"ArrowRight": "ArrowLeft", "ArrowLeft": "ArrowRight"}[self.pressed])
+
+    def _handle(self, slider: int):
+        return self.sliders.nth(slider).locator(".noUi-handle").first
+
+    def _press(self, slider: int, key: str) -> float:
+        self._handle(slider).focus()
         self.root.evaluate(WATCH)
-        self.page.keyboard.press("ArrowRight" if value < highest else "ArrowLeft")
+        self.page.keyboard.press(key)
         try:
             self.page.wait_for_function("window.watched.changed", timeout=1000 * CHANGE_SECONDS)
         except Exception as error:  # playwright's TimeoutError says less
-            message = f"slider {self.labels[slider]}: no new figure in {CHANGE_SECONDS} s\n{self.error_text()}"
+            message = f"slider {self.labels[slider]}: nothing new in {CHANGE_SECONDS} s\n{self.error_text()}"
             raise AssertionError(message) from error
         watched = self.page.evaluate("window.watched")
-        return before, self.reading(slider), (watched["changed"] - watched["pressed"]) / 1000
+        return (watched["changed"] - watched["pressed"]) / 1000
 
 
 class Notebook:

@@ -90,7 +90,7 @@ def check_images(notebook, cells, expected):
 
 
 def check_explorer(explorer, take, name):
-    """Each slider, moved by keyboard, changes its reading and the figure."""
+    """Each slider, moved by keyboard and back, changes its reading and the figure."""
     take(explorer.page, f"{name}-before")
     assert all(explorer.labels), f"a slider without a label: {explorer.labels}"
     for slider, label in enumerate(explorer.labels):
@@ -98,7 +98,9 @@ def check_explorer(explorer, take, name):
         print(f"{name}: {label} {before} -> {after}, new figure after {seconds:.2f} s")
         assert after != before
         assert explorer.error_text() == ""
-    take(explorer.page, f"{name}-after")
+        if slider == len(explorer.labels) - 1:
+            take(explorer.page, f"{name}-after")
+        explorer.move_back(slider)
 
 
 @pytest.mark.parametrize(("name", "theme"), cases())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -89,11 +90,14 @@ def field_costs(base: ViTConfig, changes: Mapping[str, object], batch_size: int 
 
 
 def config_costs(config: ViTConfig, base: ViTConfig, batch_size: int = 16) -> Figure:
-    """Three bars: parameters, multiply-adds and activation memory of a config, against another."""
+    """Three bars: parameters, multiply-adds and activation memory of a config, against another; above, what differs."""
     new, old = costs(config, batch_size), costs(base, batch_size)
     names = [f"{title}  {value:,}" for title, value in zip(COSTS, new, strict=True)]
     fig, ax = subplots(figsize=(6.4, 1.9))
     _ratio_bars(ax, names, [a / b for a, b in zip(new, old, strict=True)], list(COSTS.values()))
+    before = base.to_dict()
+    changes = [f"{name} = {value}" for name, value in config.to_dict().items() if value != before[name]]
+    ax.set_title(fill(", ".join(changes), 80), fontsize=9, loc="left")
     return fig
 
 

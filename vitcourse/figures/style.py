@@ -15,6 +15,7 @@ def use_style() -> None:
     """Draw all further figures of this session in the course's style."""
     with resources.as_file(STYLE) as path:
         plt.style.use(path)
+    plt.close(plt.figure())  # resolves the backend: without it matplotlib 3.8 shows a notebook's first figure as text
 
 
 def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:

@@ -43,7 +43,7 @@ def thirteen_fields() -> VBox:
     """
     base = ViTConfig()
     controls = {name: _control(name, values, getattr(base, name)) for name, values in CHOICES.items()}
-    button, timed = Button(description="⏱ t", layout=Layout(width="80px")), HTML()
+    button, timed = Button(description="▶ t", layout=Layout(width="80px")), HTML()
 
     def config() -> ViTConfig:
         return ViTConfig(**{name: control.value for name, control in controls.items()})
