@@ -12,7 +12,6 @@ for the two of 240 epochs: they were added when 60 had shown to be too few with 
 
 from __future__ import annotations
 
-import csv
 import shutil
 import sys
 from pathlib import Path
@@ -20,8 +19,7 @@ from typing import Any
 
 import torch
 
-from vitcourse import VisionTransformer, ViTConfig, data, training
-from vitcourse.files import written_whole
+from vitcourse import VisionTransformer, ViTConfig, data, results, training
 from vitcourse.training import TrainingConfig
 
 HERE = Path(__file__).parent
@@ -68,10 +66,10 @@ RUNS: dict[str, tuple[dict[str, Any], float]] = {
 }
 
 
-def images() -> dict[str, data.ImageSet]:
-    """The first 100 training pictures of each class; validation; the complete test part."""
+def images(each: int = 100) -> dict[str, data.ImageSet]:
+    """The first `each` training pictures of each class; validation; the complete test part."""
     train = data.load("fashion-mnist", split="train")
-    chosen = torch.cat([(train.labels == label).nonzero()[:100, 0] for label in range(10)])
+    chosen = torch.cat([(train.labels == label).nonzero()[:each, 0] for label in range(10)])
     return {
         "train": train.subset(chosen),
         "validation": data.load("fashion-mnist", split="validation"),
@@ -90,10 +88,7 @@ def main(runs: Path) -> None:
             rows.append({"run": name, "seed": seed} | train(sets, changes, dropout, seed, runs / f"{name}-seed{seed}"))
             shutil.copyfile(runs / f"{name}-seed{seed}" / "log.csv", LOGS / f"{name}-seed{seed}.csv")
             print(rows[-1], flush=True)
-    with written_whole(TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    results.write(TABLE, rows)
 
 
 def train(sets: dict[str, data.ImageSet], changes: dict[str, Any], dropout: float, seed: int, out: Path) -> dict:

@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitcourse import VisionTransformer, ViTConfig, data, training
+from vitcourse import VisionTransformer, ViTConfig, data, results, training
 from vitcourse.convolutional import ConvolutionalNetwork
-from vitcourse.files import written_whole
 from vitcourse.layers import ConvolutionalStem
 from vitcourse.training import TrainingConfig
 
@@ -109,10 +108,7 @@ def main(table: Path) -> None:
             continue
         rows.append(run(*point))
         print(rows[-1], flush=True)
-        with written_whole(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        results.write(table, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ recipe were fixed before the first run.
 
 from __future__ import annotations
 
-import csv
 import shutil
 import sys
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import Any
 
 import torch
 
-from vitcourse import VisionTransformer, ViTConfig, data, training
-from vitcourse.files import written_whole
+from experiments.ablation import images
+from vitcourse import VisionTransformer, ViTConfig, data, results, training
 from vitcourse.training import TrainingConfig
 
 HERE = Path(__file__).parent
@@ -56,31 +55,17 @@ def points() -> list[tuple[int, int, int, int]]:
     return sorted(runs, key=lambda run: (config(*run[:3]).multiply_adds(), run[3]))
 
 
-def images() -> dict[str, data.ImageSet]:
-    """The first 300 training pictures of each class; validation; the complete test part."""
-    train = data.load("fashion-mnist", split="train")
-    chosen = torch.cat([(train.labels == label).nonzero()[:PER_CLASS, 0] for label in range(10)])
-    return {
-        "train": train.subset(chosen),
-        "validation": data.load("fashion-mnist", split="validation"),
-        "test": data.load("fashion-mnist", split="test", complete=True),
-    }
-
-
 def main(runs: Path) -> None:
     """Train what is missing, copy the logs, and write the table after each run."""
     torch.set_num_threads(1)
     LOGS.mkdir(parents=True, exist_ok=True)
-    sets, rows = images(), []
+    sets, rows = images(PER_CLASS), []
     for patch, width, depth, seed in points():
         name = f"patch{patch}-width{width}-layers{depth}-seed{seed}"
         rows.append(train(sets, config(patch, width, depth), seed, runs / name))
         shutil.copyfile(runs / name / "log.csv", LOGS / f"{name}.csv")
         print(rows[-1], flush=True)
-        with written_whole(TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        results.write(TABLE, rows)
 
 
 def train(sets: dict[str, data.ImageSet], model: ViTConfig, seed: int, out: Path) -> dict[str, Any]:

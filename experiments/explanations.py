@@ -28,7 +28,6 @@ scene by scene, is more than two standard errors in its favour. The differences 
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +36,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitcourse import VisionTransformer, checkpoints, data, introspect
-from vitcourse.files import written_whole
+from vitcourse import VisionTransformer, checkpoints, data, introspect, results
 
 TABLE = Path(__file__).parent.parent / "vitcourse" / "results" / "explanations.csv"
 SCENES, CHUNK = 600, 100
@@ -115,10 +113,7 @@ def main(folders: list[str]) -> None:
     models = [checkpoints.load("scenes"), *(VisionTransformer.load(Path(f) / "best.safetensors") for f in folders)]
     images = data.load("scenes", split="test").subset(slice(SCENES))
     table = [row for seed, model in enumerate(models) for row in rows(model, images, seed)]
-    with written_whole(TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, table[0])
-        writer.writeheader()
-        writer.writerows(table)
+    results.write(TABLE, table)
 
 
 if __name__ == "__main__":

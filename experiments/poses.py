@@ -11,14 +11,13 @@ the same images. The splits, the model and the recipe are the same in all runs; 
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from vitcourse.files import written_whole
+from vitcourse import results
 
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
@@ -49,10 +48,7 @@ def main(runs: Path) -> None:
             result = json.loads((out / "result.json").read_text(encoding="utf-8"))
             rows.append({"run": name, "seed": seed} | {measure: result[measure] for measure in MEASURES})
             shutil.copyfile(out / "log.csv", LOGS / f"{out.name}.csv")
-    with written_whole(LOGS / "results.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    results.write(LOGS / "results.csv", rows)
 
 
 def _train(config: Path, changes: list[str], seed: int, out: Path) -> None:

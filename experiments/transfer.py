@@ -41,8 +41,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitcourse import VisionTransformer, checkpoints, data, training, transfer
-from vitcourse.files import written_whole
+from vitcourse import VisionTransformer, checkpoints, data, results, training, transfer
 from vitcourse.training import TrainingConfig
 
 FOLDER = Path(__file__).parent.parent / "vitcourse" / "results"
@@ -160,10 +159,7 @@ def _fill(table: Path, points, make, columns: tuple[str, ...]) -> None:
             continue
         rows.append(make(*point))
         print(rows[-1], flush=True)
-        with written_whole(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        results.write(table, rows)
 
 
 if __name__ == "__main__":

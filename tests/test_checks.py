@@ -14,14 +14,12 @@ import torch
 from torch import nn
 
 from vitcourse import checks, functional
-from vitcourse.checks import Case, Exercise, Points
-from vitcourse.checks.compare import difference
+from vitcourse.checks import SHEETS, Case, Exercise, Points
+from vitcourse.checks.compare import Other, difference
 from vitcourse.checks.report import MIME
-from vitcourse.checks.watch import Other, TooLong, time_limit, watch
+from vitcourse.checks.watch import TooLong, time_limit, watch
 
 ROOT = Path(__file__).parent.parent
-FRAME = {"broken", "compare", "exercise", "report", "watch"}
-SHEETS = [module.name for module in pkgutil.iter_modules(checks.__path__) if module.name not in FRAME]
 EXERCISES = {
     f"{sheet}.{name}": exercise
     for sheet in SHEETS
@@ -67,6 +65,12 @@ def test_each_right_answer_is_accepted(name, number, answer):
     for seed in SEEDS:
         report = judged(EXERCISES[name], answer, seed)
         assert report.state == "right", f"seed {seed}: {report}"
+
+
+def test_every_module_with_an_exercise_is_a_sheet():
+    found = {module.name for module in pkgutil.iter_modules(checks.__path__)}
+    modules = {name: vars(importlib.import_module(f"vitcourse.checks.{name}")) for name in found}
+    assert {name for name in found if any(isinstance(v, Exercise) for v in modules[name].values())} == set(SHEETS)
 
 
 def test_there_are_enough_of_both():
@@ -438,12 +442,6 @@ def test_the_card_can_be_read():
     for ink, paper in COLOURS.values():
         assert contrast(ink, paper) >= 4.5
         assert contrast("#1a1a1a", paper) >= 7
-
-
-def test_no_card_holds_a_reference():
-    """Nothing of a solution's code can reach a card: no source is read."""
-    for path in (ROOT / "vitcourse" / "checks").glob("*.py"):
-        assert "getsource" not in path.read_text(encoding="utf-8") or path.stem == "debug"
 
 
 @pytest.mark.parametrize("sheet", SHEETS)

@@ -341,11 +341,6 @@ def test_deletion_removes_the_highest_first(model, images):
         torch.testing.assert_close(curve[:, 1], model(once).softmax(dim=1)[range(4), classes])
 
 
-def test_to_pixels_repeats_each_patch():
-    pixels = introspect.to_pixels(torch.tensor([[[1.0, 2.0]]]), (2, 4))
-    assert pixels.tolist() == [[[1, 1, 2, 2], [1, 1, 2, 2]]]
-
-
 def test_constructed_attention_is_what_the_layer_computes():
     """The definition used above: softmax over keys of scaled products."""
     query = torch.tensor([[0.0, math.sqrt(2)]])

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -93,9 +94,20 @@ def test_nothing_of_a_solution_reaches_the_learner(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_no_sentence_of_a_check_holds_a_line_of_the_solution(name):
+    module = import_module(f"vitcourse.checks.{module_of(solution(name))}")
+    messages = [m.message for value in vars(module).values() if isinstance(value, Exercise) for m in value.mistakes]
+    lines = {line for cell in code(solution(name)) if about(cell).get("solution") for line in solution_lines(cell)}
+    assert messages
+    telling = {line.removeprefix("return ") for line in lines if len(line) >= 24 and re.search(r"[(=]", line)}
+    assert telling
+    assert not [(line, message) for line in telling for message in messages if line in message]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_answer_has_its_check_and_points_agree(name):
     notebook = solution(name)
-    module = __import__(f"vitcourse.checks.{module_of(notebook)}", fromlist=["x"])
+    module = import_module(f"vitcourse.checks.{module_of(notebook)}")
     checks = {}
     for cell in notebook.cells:
         if about(cell).get("grade") and cell.cell_type == "code":

@@ -9,4 +9,6 @@ belief leads exactly there. Beliefs are functions (`Exercise.mistake`), so they 
 
 from vitcourse.checks.exercise import Case, Exercise, Mistake, Points
 
-__all__ = ["Case", "Exercise", "Mistake", "Points"]
+SHEETS = ("embeddings", "attention", "patches", "vit", "debug")  # the module of each sheet, 1 to 5
+
+__all__ = ["SHEETS", "Case", "Exercise", "Mistake", "Points"]

@@ -14,11 +14,7 @@ from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from vitcourse import functional
-from vitcourse.checks.exercise import Case, Exercise
-
-
-def _integer(low: int, high: int, generator: Generator) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
+from vitcourse.checks.exercise import Case, Exercise, integer
 
 
 def _three_tokens() -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +31,7 @@ def _weights_cases(generator: Generator) -> Iterator[Case]:
     query, key, _ = _three_tokens()
     yield Case("'the jaguar slept', N = M = 3, d_k = 4", {"query": query, "key": key})
     for batch in ((2,), (2, 5)):
-        width = _integer(6, 9, generator)
+        width = integer(6, 9, generator)
         query, key = (torch.randn(*batch, length, width, generator=generator) for length in (3, 4))
         yield Case(f"query {tuple(query.shape)}, key {tuple(key.shape)}", {"query": query, "key": key})
 
@@ -220,7 +216,7 @@ def scale_of_the_number_of_keys(query, key):
 
 def _padding_cases(generator: Generator) -> Iterator[Case]:
     for batch, low, high in ((2, 4, 5), (3, 6, 8)):
-        length = _integer(low, high, generator)
+        length = integer(low, high, generator)
         lengths = torch.randint(1, length - 1, (batch,), generator=generator)  # at least two are filling
         lengths[0] = 1 + lengths[1] % (length - 2)  # not all alike
         if batch == 3:
@@ -383,7 +379,7 @@ def true_hides_without_the_axes_between(lengths, N):
 
 def _causal_cases(generator: Generator) -> Iterator[Case]:
     for low, high in ((3, 5), (6, 9)):
-        length = _integer(low, high, generator)
+        length = integer(low, high, generator)
         yield Case(f"N = {length}", {"N": length})
 
 
@@ -498,7 +494,7 @@ def _attention_cases(generator: Generator) -> Iterator[Case]:
 
     yield case("'the jaguar slept', no mask", *_three_tokens(), None)
     yield case("four tokens, causal mask", draw(4, 3), draw(4, 3), draw(4, 2), _causal(4))
-    width, lengths = _integer(4, 6, generator), torch.tensor([2, 5])
+    width, lengths = integer(4, 6, generator), torch.tensor([2, 5])
     heads = (draw(2, 3, 4, width), draw(2, 3, 5, width), draw(2, 3, 5, 7))
     yield case("3 heads, the first sentence padded", *heads, _padding(lengths, 5))
     mask = torch.rand(2, 3, 4, generator=generator) < 0.5
@@ -723,12 +719,12 @@ def mask_as_an_index(query, key, value, mask=None):
 
 
 def _split_cases(generator: Generator) -> Iterator[Case]:
-    first = _integer(1, 7, generator)
+    first = integer(1, 7, generator)
     tokens = 10.0 * torch.arange(first, first + 3)[:, None] + torch.arange(4)  # tens: token, ones: feature
     yield Case(
         "N = 3, D = 4, h = 2; tens say which token, ones which feature", {"tokens": tokens[None], "num_heads": 2}
     )
-    length, head_size = _integer(4, 6, generator), 7
+    length, head_size = integer(4, 6, generator), 7
     tokens = torch.randn(2, length, 3 * head_size, generator=generator)
     yield Case(f"tokens {tuple(tokens.shape)}, h = 3", {"tokens": tokens, "num_heads": 3})
 
@@ -824,7 +820,7 @@ def features_before_tokens(tokens, num_heads):
 
 def _multi_head_cases(generator: Generator) -> Iterator[Case]:
     for batch, length, num_heads in ((2, 5, 3), (3, 4, 2)):
-        width = num_heads * _integer(6, 8, generator)
+        width = num_heads * integer(6, 8, generator)
         tokens = torch.randn(batch, length, width, generator=generator)
         qkv_weight = 1.5 * width**-0.5 * torch.randn(3 * width, width, generator=generator)
         out_weight = width**-0.5 * torch.randn(width, width, generator=generator)
@@ -1098,7 +1094,7 @@ class CausalAttention(Attention):
 
 
 def _equivariance_cases(generator: Generator) -> Iterator[Case]:
-    length, width = _integer(4, 6, generator), 7
+    length, width = integer(4, 6, generator), 7
     permutation = torch.arange(length)
     while torch.equal(permutation[permutation], torch.arange(length)):  # one that isn't its own inverse
         permutation = torch.randperm(length, generator=generator)
@@ -1278,7 +1274,7 @@ COUNTED = (
 
 def _count_cases(generator: Generator) -> Iterator[Case]:
     for pairs in COUNTED:
-        N, D = pairs[_integer(0, len(pairs) - 1, generator)]
+        N, D = pairs[integer(0, len(pairs) - 1, generator)]
         yield Case(f"N = {N}, D = {D}", {"N": N, "D": D})
 
 
@@ -1420,7 +1416,7 @@ def products_between_tokens_as_maps(N, D):
 
 def _crossover_cases(generator: Generator) -> Iterator[Case]:
     for ratio in (7, 3):  # for 4, several slips give the same number
-        width = 16 * _integer(2, 24, generator)
+        width = 16 * integer(2, 24, generator)
         yield Case(f"D = {width}, MLP ratio {ratio}", {"D": width, "mlp_ratio": ratio})
 
 

@@ -30,7 +30,7 @@ from vitcourse import functional, layers
 from vitcourse.checks import broken
 from vitcourse.checks.exercise import Case, Exercise
 from vitcourse.checks.report import Report
-from vitcourse.checks.watch import Outcome, _line, _sentence
+from vitcourse.checks.watch import Outcome, line_of, sentence
 
 PASSES, FAILS, RETURNS, STOPS = "passes", "fails", "returns False", "stops"
 LIBRARIES = {"torch", "numpy", "unittest", "einops", "_pytest"}
@@ -98,7 +98,7 @@ class Trial:
 
     @property
     def text(self) -> str:
-        return _sentence(self.error) if self.error else ""
+        return sentence(self.error) if self.error else ""
 
     def words(self) -> str:
         """What the test said, on one line."""
@@ -555,7 +555,7 @@ def _test_exercise(
             print(printed.getvalue()[:200], end="")
         yield "found", found
         yield "cause", cause
-        yield "where", _line(trial.error) if trial and trial.error else ""
+        yield "where", line_of(trial.error) if trial and trial.error else ""
 
     def cases(generator: Generator) -> Iterator[Case]:
         for _ in range(2):

@@ -13,19 +13,14 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from vitcourse import functional
-from vitcourse.checks.exercise import Case, Exercise
-
-
-def _integer(low: int, high: int, generator: Generator) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
+from vitcourse.checks.exercise import Case, Exercise, integer
 
 # ---- 1.1 one-hot rows
 
 
 def _one_hot_cases(generator: Generator) -> Iterator[Case]:
     for shape in ((4,), (2, 3)):
-        num_classes = _integer(5, 7, generator)
+        num_classes = integer(5, 7, generator)
         ids = torch.randint(1, num_classes - 1, shape, generator=generator)  # neither the first nor the last
         ids.view(-1)[1] = 0
         yield Case(f"ids {tuple(shape)}, {num_classes} classes", {"ids": ids, "num_classes": num_classes})
@@ -109,8 +104,8 @@ def classes_first(ids, num_classes):
 
 
 def _confused_cases(generator: Generator) -> Iterator[Case]:
-    small = (4, 6) if _integer(0, 1, generator) else (6, 8)
-    large = (36, 48) if _integer(0, 1, generator) else (40, 50)
+    small = (4, 6) if integer(0, 1, generator) else (6, 8)
+    large = (36, 48) if integer(0, 1, generator) else (40, 50)
     for N, M in (small, (small[1], small[0]), (5, 7), large, (49, 50)):
         yield Case(f"lengths {N} and {M}", {"N": N, "M": M})
 
@@ -223,8 +218,8 @@ def equal_positions(N, M):
 
 def _sinusoidal_cases(generator: Generator) -> Iterator[Case]:
     yield Case("'I am a robot': 4 positions, D = 4, base 100", {"length": 4, "dim": 4, "base": 100.0})
-    length, dim = 2 * _integer(2, 4, generator) + 1, 2 * _integer(3, 6, generator)  # odd and even, so never equal
-    base = float(_integer(2, 40, generator) * 50)
+    length, dim = 2 * integer(2, 4, generator) + 1, 2 * integer(3, 6, generator)  # odd and even, so never equal
+    base = float(integer(2, 40, generator) * 50)
     yield Case(f"{length} positions, D = {dim}, base {base:g}", {"length": length, "dim": dim, "base": base})
 
 
@@ -354,7 +349,7 @@ class _Learned(nn.Module):
 
 def _learned_cases(generator: Generator) -> Iterator[Case]:
     for batch in (1, 3):  # one image alone hides a batch that is mixed up
-        length, width = _integer(4, 6, generator), _integer(7, 9, generator)
+        length, width = integer(4, 6, generator), integer(7, 9, generator)
         tokens = torch.randn(batch, length, width, generator=generator)
         note = f"tokens ({batch}, {length}, {width})"
         yield Case(note, {"length": length, "hidden_size": width, "tokens": tokens})
@@ -484,7 +479,7 @@ class one_number_for_each_place(nn.Module):
 
 
 def _plot_cases(generator: Generator) -> Iterator[Case]:
-    length, dim = _integer(5, 8, generator), 2 * _integer(6, 9, generator)
+    length, dim = integer(5, 8, generator), 2 * integer(6, 9, generator)
     encoding = torch.rand(length, dim, generator=generator) * 1.5 - 0.6  # not symmetric about 0
     yield Case(f"an encoding of {length} positions, D = {dim}", {"encoding": encoding})
 
@@ -581,8 +576,8 @@ def a_figure_of_its_own(ax, encoding):
 
 
 def _rotation_cases(generator: Generator) -> Iterator[Case]:
-    for dim in (2, 2 * _integer(3, 4, generator)):
-        k, base = _integer(2, 5, generator), float(_integer(2, 20, generator) * 50)
+    for dim in (2, 2 * integer(3, 4, generator)):
+        k, base = integer(2, 5, generator), float(integer(2, 20, generator) * 50)
         yield Case(f"k = {k}, D = {dim}, base {base:g}", {"k": k, "dim": dim, "base": base})
 
 

@@ -51,6 +51,11 @@ class Mistake:
         return self.answer.__name__.replace("_", " ").strip()
 
 
+def integer(low: int, high: int, generator: torch.Generator) -> int:
+    """A whole number from `low` to `high`, both included."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
 def call(answer: Callable[..., Any], *arguments: Any) -> Any:
     """The ordinary way to try an answer: it is a function of the arguments."""
     return answer(*arguments)

@@ -20,16 +20,12 @@ from torch import Generator, Tensor, nn
 
 from vitcourse import VisionTransformer, ViTConfig, functional, training
 from vitcourse.checks.compare import difference, same
-from vitcourse.checks.exercise import Case, Exercise
+from vitcourse.checks.exercise import Case, Exercise, integer
 from vitcourse.data import ImageSet
 
 
-def _integer(low: int, high: int, generator: Generator) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
 def _choice(options: Sequence[Any], generator: Generator) -> Any:
-    return options[_integer(0, len(options) - 1, generator)]
+    return options[integer(0, len(options) - 1, generator)]
 
 
 def _numbered(*shape: int) -> Tensor:
@@ -449,7 +445,7 @@ def reshaped_for_fold(patches, P, H, W):
 def _linear_cases(generator: Generator) -> Iterator[Case]:
     for (C, D, P), (rows, columns), bias in (((2, 5, 2), (1, 3), True), ((3, 7, 2), (3, 4), True)):
         yield _convolution_case(C, D, P, rows, columns, bias, generator)
-    yield _convolution_case(2, _integer(5, 7, generator), 3, 2, 4, False, generator)
+    yield _convolution_case(2, integer(5, 7, generator), 3, 2, 4, False, generator)
 
 
 def _convolution_case(C: int, D: int, P: int, rows: int, columns: int, bias: bool, generator: Generator) -> Case:
@@ -654,8 +650,8 @@ def weight_turned(convolution):
 def _predict_cases(generator: Generator) -> Iterator[Case]:
     yield Case("small enough for paper", {"H": 8, "W": 12, "C": 2, "P": 4, "D": 10})
     P, D = _choice((4, 8, 16), generator), _choice((24, 96, 384), generator)
-    rows, columns = _integer(3, 5, generator), _integer(6, 9, generator)
-    if _integer(0, 1, generator):
+    rows, columns = integer(3, 5, generator), integer(6, 9, generator)
+    if integer(0, 1, generator):
         rows, columns = columns, rows
     yield Case("larger", {"H": rows * P, "W": columns * P, "C": 3, "P": P, "D": D})
 
@@ -945,7 +941,7 @@ DURATION = "those of all epochs together"
 def _train_cases(generator: Generator) -> Iterator[Case]:
     # No size is a default of ViTConfig in both cases, and no share of 17 images is one of 29.
     for C, classes, P, widths in ((1, 3, 2, (8, 16)), (2, 4, 4, (24, 32))):
-        D, seed = _choice(widths, generator), _integer(2, 999, generator)
+        D, seed = _choice(widths, generator), integer(2, 999, generator)
         train, validation = (_pictures(part, C, classes, generator) for part in ("train", "validation"))
         note = f"17 images of {C} x 8 x 12, P = {P}, D = {D}, 3 epochs, the last of them not the best"
         yield Case(note, {"P": P, "D": D, "train": train, "validation": validation, "recipe.seed": seed})

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitcourse.checks.compare import difference, kind
-from vitcourse.checks.watch import Other
+from vitcourse.checks.compare import Other, difference, kind
 
 SMALL = 40  # numbers; a larger tensor is described by its shape and its first numbers
 MIME = "application/vnd.vitcourse.report+json"

@@ -22,21 +22,17 @@ from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vitcourse import layers
-from vitcourse.checks.exercise import Case, Exercise, _what
+from vitcourse.checks.exercise import Case, Exercise, _what, integer
 from vitcourse.checks.report import Report
 from vitcourse.checks.watch import Outcome
 from vitcourse.data import ImageSet, load
 from vitcourse.model import VisionTransformer
 
 
-def _integer(low: int, high: int, generator: Generator) -> int:
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
 def _sizes(generator: Generator) -> Iterator[tuple[int, int, int, int, int]]:
     """B, N, D, h, M, all different; one batch of a single image."""
-    yield 2, 3, 8, 4, _integer(10, 13, generator)
-    yield 1, _integer(4, 5, generator), 6, 2, _integer(14, 17, generator)
+    yield 2, 3, 8, 4, integer(10, 13, generator)
+    yield 1, integer(4, 5, generator), 6, 2, integer(14, 17, generator)
 
 
 def _parameters(*parts: object) -> list[nn.Parameter]:
@@ -1219,7 +1215,7 @@ class _ViT(nn.Module):
 
 def _vit_cases(generator: Generator) -> Iterator[Case]:
     for batch, patch, channels, depth, heads in ((2, 4, 3, 4, 2), (1, 3, 2, 2, 4)):
-        rows, columns = ((2, 3), (3, 4))[_integer(0, 1, generator)]
+        rows, columns = ((2, 3), (3, 4))[integer(0, 1, generator)]
         sizes = {
             "num_channels": channels,
             "image_size": (rows * patch, columns * patch),
@@ -1227,8 +1223,8 @@ def _vit_cases(generator: Generator) -> Iterator[Case]:
             "hidden_size": 8,
             "num_hidden_layers": depth,
             "num_heads": heads,
-            "intermediate_size": _integer(10, 13, generator),
-            "num_classes": _integer(5, 7, generator),
+            "intermediate_size": integer(10, 13, generator),
+            "num_classes": integer(5, 7, generator),
         }
         height, width = sizes["image_size"]
         images = torch.randn(batch, channels, height, width, generator=generator)
@@ -1763,7 +1759,7 @@ class cls_starts_at_zero(_ViT):
 
 def _loss_cases(generator: Generator) -> Iterator[Case]:
     for low, high in ((2, 9), (11, 99), (101, 999)):
-        classes = _integer(low, high, generator)
+        classes = integer(low, high, generator)
         yield Case(f"{classes} classes", {"num_classes": classes})
 
 
@@ -1829,7 +1825,7 @@ def _batch_cases(generator: Generator) -> Iterator[Case]:
         images = 2 * torch.randn(batch, 2, 3, 5, generator=generator)
         labels, steps, note = torch.arange(batch) % classes, STEPS, ""
         if batch == 4:  # each image twice, with two labels: the threshold is out of reach
-            images, labels, steps = images[[0, 0, 1, 1]], torch.tensor([0, 1, 2, 0]), _integer(7, 9, generator)
+            images, labels, steps = images[[0, 0, 1, 1]], torch.tensor([0, 1, 2, 0]), integer(7, 9, generator)
             note = " (each image twice, with two labels, so it can't be learned)"
         model = nn.Sequential(nn.Flatten(), nn.Linear(30, 64), nn.GELU(), nn.Linear(64, classes))
         for layer in (model[1], model[3]):

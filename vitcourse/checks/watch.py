@@ -11,7 +11,6 @@ import ctypes
 import inspect
 import io
 import linecache
-import math
 import signal
 import threading
 import time
@@ -25,22 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitcourse.checks.compare import Other, Value, same
+
 MOST_NUMBERS = 10**7  # a larger result is described, not kept
 HERE = Path(__file__).parent.parent
 
 
 class TooLong(BaseException):
     """The time is up. Not an Exception, so that an `except Exception` in the learner's code doesn't swallow it."""
-
-
-@dataclass(frozen=True)
-class Other:
-    """A value that isn't compared: what it is, in words."""
-
-    description: str
-
-
-Value = Tensor | bool | int | float | str | None | Other
 
 
 @dataclass(frozen=True)
@@ -87,8 +78,8 @@ def watch(call: Callable[..., Any], arguments: Mapping[str, Any], seconds: float
             if repeat:
                 with time_limit(max(0.1, seconds - time.monotonic() + started)):
                     again, same_seed = (_values(_call(call, copy.deepcopy(dict(arguments)), seed)) for seed in (2, 1))
-                if not _equal(values, again, close=True):
-                    unstable = "random" if _equal(values, same_seed, close=True) else "state"
+                if not _alike(values, again):
+                    unstable = "random" if _alike(values, same_seed) else "state"
     except TooLong:
         return Outcome(timed_out=True, printed=sink.text())
     except KeyboardInterrupt:  # the learner pressed stop
@@ -96,9 +87,9 @@ def watch(call: Callable[..., Any], arguments: Mapping[str, Any], seconds: float
     except NotImplementedError as error:
         if not error.args:
             return Outcome(unfilled=True)
-        return Outcome(values, error=_sentence(error), line=_line(error), printed=sink.text())
+        return Outcome(values, error=sentence(error), line=line_of(error), printed=sink.text())
     except BaseException as error:  # SystemExit and GeneratorExit too: the notebook goes on
-        return Outcome(values, error=_sentence(error), line=_line(error), printed=sink.text())
+        return Outcome(values, error=sentence(error), line=line_of(error), printed=sink.text())
     return Outcome(values, changed=changed, unstable=unstable, printed=sink.text())
 
 
@@ -189,15 +180,14 @@ def _value(value: Any) -> Value:
     return Other(f"an object of type {type(value).__name__}")
 
 
-def _equal(first: Any, second: Any, close: bool = False) -> bool:
-    """Whether two arguments or results are the same to the last bit (NaN is NaN); unknown things are taken as equal.
+def _alike(first: Mapping[str, Value], second: Mapping[str, Value]) -> bool:
+    """Whether two calls gave the same answer; the last bit may differ, as not every routine repeats it."""
+    return first.keys() == second.keys() and all(same(value, second[name]) for name, value in first.items())
 
-    Args:
-        close: floating-point numbers may differ by rounding: not every routine repeats the last bit.
-    """
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether an argument is as it was, to the last bit (NaN is NaN); unknown things are taken as equal."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        if close and first.shape == second.shape and first.dtype == second.dtype and first.is_floating_point():
-            return torch.allclose(first.double(), second.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
         return (
             first.shape == second.shape
             and first.dtype == second.dtype
@@ -206,17 +196,16 @@ def _equal(first: Any, second: Any, close: bool = False) -> bool:
     if isinstance(first, torch.nn.Module) and isinstance(second, torch.nn.Module):
         return _equal(first.state_dict(), second.state_dict())
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_equal(first[name], second[name], close) for name in first)
+        return first.keys() == second.keys() and all(_equal(first[name], second[name]) for name in first)
     if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
         return len(first) == len(second) and all(map(_equal, first, second))
-    if close and isinstance(first, float) and isinstance(second, float):
-        return math.isclose(first, second, rel_tol=1e-4, abs_tol=1e-5) or first != first
-    if isinstance(first, (bool, int, float, str, Other)):
+    if isinstance(first, (bool, int, float, str)):
         return first == second or first != first
     return type(first) is type(second)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """Type and message of an error, also of one whose message fails."""
     try:
         text = str(error).strip()
     except Exception:
@@ -224,7 +213,7 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:600] if text else type(error).__name__
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """The last line of the traceback that is the learner's: in no library, and not in this package."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = frame.filename

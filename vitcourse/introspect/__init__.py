@@ -7,7 +7,7 @@ seen.attention  # one (B, h, L, L) a layer
 
 from vitcourse.introspect.filters import embedding_filters, position_similarity
 from vitcourse.introspect.geometry import attention_distance, patch_distances
-from vitcourse.introspect.marking import deletion_curve, edge_map, iou, pointing_game, to_pixels
+from vitcourse.introspect.marking import deletion_curve, edge_map, iou, pointing_game
 from vitcourse.introspect.recording import Recording, record
 from vitcourse.introspect.relevance import METHODS, attention_map, gradient_relevance, input_gradient, rollout_map
 
@@ -27,5 +27,4 @@ __all__ = [
     "position_similarity",
     "record",
     "rollout_map",
-    "to_pixels",
 ]

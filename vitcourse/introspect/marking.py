@@ -10,11 +10,6 @@ from vitcourse.functional import patchify, unpatchify
 from vitcourse.model import VisionTransformer
 
 
-def to_pixels(maps: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """A map of patches as a map of pixels, each patch's number in all of its pixels: `(B, gh, gw) -> (B, H, W)`."""
-    return F.interpolate(maps[:, None], image_size, mode="nearest")[:, 0]
-
-
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
     """Whether a map's highest number lies on the object: `(B, gh, gw), (B, H, W) -> (B,)`, the chance of a hit.
 

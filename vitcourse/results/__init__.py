@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
+
+from vitcourse.files import written_whole
 
 _FOLDER = resources.files(__name__)
 NAMES = tuple(sorted(file.name.removesuffix(".csv") for file in _FOLDER.iterdir() if file.name.endswith(".csv")))
@@ -20,6 +24,14 @@ def read(name: str) -> list[dict[str, Any]]:
         raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
     with _FOLDER.joinpath(f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, whole or not at all; the first row's keys are the columns."""
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _value(text: str) -> int | float | str:
