@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -25,7 +26,7 @@ def resized_positions(
     Args:
         positions: `(1, 1 + gh gw, D)`, [CLS] first.
         old_grid: gh, gw.
-        side: rows and columns of the new grid. Reading order: the learned rows from the start, then none (white).
+        side: rows and columns of the new grid. Reading order: the learned rows from the start, then none (grey).
         row, column: the patch, marked by a ring, as a share of the grid, 0 to 1.
     """
     patches = positions[0, 1:].detach()
@@ -35,11 +36,12 @@ def resized_positions(
     reused[:count] = patches[:count]
     fig, axes = subplots(1, 3, figsize=(6.6, 2.5), layout="none")
     fig.subplots_adjust(left=0.07, right=0.9, top=0.87, bottom=0.17, wspace=0.25)
+    colours = colormaps["RdBu_r"].with_extremes(bad="#BBBBBB")
     tables = ((patches, old_grid), (resized, (side, side)), (reused, (side, side)))
     for ax, (table, grid), title in zip(axes, tables, ("$E_{pos}$", r"$E_{pos}'$", r"$E_{pos}[:N]$"), strict=True):
         y, x = (min(int(share * size), size - 1) for share, size in zip((row, column), grid, strict=True))
         alike = F.cosine_similarity(table[y * grid[1] + x], table, dim=-1).unflatten(0, grid)
-        painted = ax.imshow(alike.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+        painted = ax.imshow(alike.numpy(), cmap=colours, vmin=-1, vmax=1)
         ax.plot(x, y, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="white", mew=1.8)
         ticks = [range(0, size, 2 if size <= 8 else 4) for size in grid]
         ax.set(yticks=ticks[0], xticks=ticks[1])
