@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     picture.add_argument("cell", help="the cell's id")
     picture.add_argument("target", type=Path)
     commands.add_parser("sheets", help="generate exercises/ from solutions/")
+    pages = commands.add_parser("pages", help="write every notebook and sheet as a page to read without a network")
+    pages.add_argument("target", type=Path, help="the folder for the pages")
     stamp = commands.add_parser("stamp", help="write the repository's address everywhere")
     stamp.add_argument("address", help="owner/name")
     options = parser.parse_args(arguments)
@@ -58,6 +60,14 @@ def _picture(options: argparse.Namespace) -> int:
 
 def _sheets(_: argparse.Namespace) -> int:
     for path in sheets.generate(Path(), Path("exercises")):
+        print(path)
+    return 0
+
+
+def _pages(options: argparse.Namespace) -> int:
+    from vitcourse.authoring import pages  # nbconvert is among the test tools
+
+    for path in pages.write(Path(), options.target):
         print(path)
     return 0
 
