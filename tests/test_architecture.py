@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "vitcourse"
 # The floors, from the ground up. A file imports from floors below it, or from a file that stands before it on its own.
 # A folder ("data/") is one place: its files import each other in any order without a circle.
 FLOORS = [
-    ["files.py", "validation.py", "storage.py", "config.py", "functional.py"],
+    ["files.py", "places.py", "validation.py", "storage.py", "config.py", "functional.py"],
     [
         "layers/patch_embedding.py",
         "layers/convolutional_stem.py",

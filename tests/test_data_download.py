@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vitcourse.data import archives, download
-from vitcourse.data.download import fetch, home
+from vitcourse.data.download import fetch
 
 CONTENT = bytes(range(256)) * 2000  # half a megabyte, several blocks
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -177,13 +177,6 @@ def test_a_folder_that_can_t_be_written(server, tmp_path, monkeypatch):
     with pytest.raises(PermissionError, match=r"can't be written; choose another, or set VITCOURSE_DATA"):
         get(server, tmp_path / "file.bin", "/good")
     assert server.asked == []
-
-
-def test_home(monkeypatch):
-    monkeypatch.setenv("VITCOURSE_DATA", "/somewhere")
-    assert home() == Path("/somewhere")
-    monkeypatch.setenv("VITCOURSE_DATA", "")
-    assert home() == Path.home() / ".cache" / "vitcourse"
 
 
 # ---- archives

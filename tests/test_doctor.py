@@ -76,3 +76,17 @@ def test_the_doctor_leaves_the_generators_alone():
     torch.manual_seed(5)
     doctor.examine()
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_in_colab_it_says_how_to_get_a_gpu_and_to_keep_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert "drive" not in by_name(doctor.examine())
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    found = by_name(doctor.examine())
+    assert found["device"].ok
+    assert "T4 GPU" in found["device"].remedy
+    assert found["drive"].ok
+    assert "drive.mount" in found["drive"].remedy
+    monkeypatch.setattr("vitcourse.places.DRIVE", tmp_path)
+    assert str(tmp_path) in by_name(doctor.examine())["drive"].found

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from vitcourse import places
 from vitcourse.data import command as data_command
 
 EPILOG = "Every command explains itself: python -m vitcourse COMMAND --help"
@@ -24,7 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     data.set_defaults(run=data_command.run)
     train = commands.add_parser("train", help="train what a configuration file describes")
     train.add_argument("config", type=Path, help="a .toml file, as in experiments/")
-    train.add_argument("--out", type=Path, help="folder for logs and models (default: runs/NAME, or runs/NAME-seedN)")
+    train.add_argument(
+        "--out",
+        type=Path,
+        help="folder for logs and models (default: runs/NAME, or runs/NAME-seedN; see README, Colab)",
+    )
     train.add_argument("--data", type=Path, help="folder of the data set, if it isn't where it is looked for")
     train.add_argument("--seed", type=int, help="short for --set training.seed=N")
     how = "instead of what the file says, for example training.epochs=5; may be given again"
@@ -73,7 +78,7 @@ def _train(options: argparse.Namespace) -> int:
         changes["training.seed"] = options.seed
     experiment = Experiment.read(options.config, changes)
     name = experiment.name if options.seed is None else f"{experiment.name}-seed{options.seed}"
-    out = options.out or Path("runs") / name
+    out = options.out or places.runs(name)
     result = experiment.run(
         out, folder=options.data, device=options.device, resume=options.resume, track=options.mlflow
     )

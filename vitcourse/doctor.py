@@ -1,4 +1,7 @@
-"""What works on this machine, and how to mend what doesn't."""
+"""What works on this machine, and how to mend what doesn't.
+
+Longer than 150 lines because each thing that can fail is a function of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from importlib import metadata, resources
 
 import torch
 
+from vitcourse import places
+
+COLAB_GPU = "for a GPU: the menu Runtime, Change runtime type, T4 GPU; then run the cells again from the top"
+COLAB_DRIVE = 'to keep them: `from google.colab import drive; drive.mount("/content/drive")`'
 REMEDY = "run `python course.py lab` again, or `pip install --upgrade {name}`"
 
 
@@ -31,7 +38,7 @@ def examine() -> list[Check]:
     checks = [_python(), *_packages(), _torchvision()]
     with torch.random.fork_rng():
         checks += [_model(), _training()]
-    return [*checks, *_bundled(), _device()]
+    return [*checks, *_bundled(), _device(), *_drive()]
 
 
 def extras() -> list[Check]:
@@ -147,4 +154,14 @@ def _device() -> Check:
         return Check("device", f"cuda ({torch.cuda.get_device_name()})")
     if torch.backends.mps.is_available():
         return Check("device", "mps")
-    return Check("device", f"cpu ({torch.get_num_threads()} threads)")
+    found = f"cpu ({torch.get_num_threads()} threads)"
+    return Check("device", found, remedy=COLAB_GPU if places.in_colab() else "")
+
+
+def _drive() -> list[Check]:
+    """In Colab, whether what is trained outlives the session."""
+    if not places.in_colab():
+        return []
+    mounted = places.DRIVE.is_dir()
+    found = f"mounted; runs are kept in {places.runs()}" if mounted else "not mounted: runs end with the session"
+    return [Check("drive", found, remedy="" if mounted else COLAB_DRIVE)]

@@ -6,8 +6,8 @@ import inspect
 from typing import Any
 
 from vitcourse.data import cifar10, fashion_mnist, poses, scenes, yoga_82
-from vitcourse.data.download import home
 from vitcourse.data.image_set import SPLITS, ImageSet
+from vitcourse.places import data_home as home
 
 _SETS = {
     "fashion-mnist": fashion_mnist.load,

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from vitcourse.data import class_folders
-from vitcourse.data.download import home
 from vitcourse.data.image_files import resized
 from vitcourse.data.image_set import ImageSet
 from vitcourse.data.splits import rank_within_class
+from vitcourse.places import data_home as home
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PIXELS = 32

@@ -19,11 +19,6 @@ BLOCK = 1 << 16
 FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
-def home() -> Path:
-    """The folder for data sets: the environment variable VITCOURSE_DATA, else `~/.cache/vitcourse`."""
-    return Path(os.environ.get("VITCOURSE_DATA") or "~/.cache/vitcourse").expanduser()
-
-
 def fetch(urls: Sequence[str], path: str | Path, md5: str, *, otherwise: str, timeout: float = TIMEOUT) -> Path:
     """Download one file, of which all `urls` are copies, to `path`; a whole one that is there already is kept.
 

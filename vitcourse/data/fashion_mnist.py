@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vitcourse.data.download import home
 from vitcourse.data.image_files import resized
 from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import rank_within_class
+from vitcourse.places import data_home as home
 
 CLASS_NAMES = (
     "T-shirt",

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vitcourse.data.download import home
 from vitcourse.data.image_files import read_pixels
 from vitcourse.data.threads import in_threads
 from vitcourse.files import written_whole
+from vitcourse.places import data_home as home
 
 PROBE = 64  # pixels: decodes all of a file, scales little
 

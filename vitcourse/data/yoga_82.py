@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from vitcourse.data.download import home
 from vitcourse.data.image_files import ImageFiles
 from vitcourse.data.image_set import ImageSet
 from vitcourse.data.splits import stratified
 from vitcourse.data.yoga_lists import LEVELS
 from vitcourse.data.yoga_survey import Survey, survey
+from vitcourse.places import data_home as home
 from vitcourse.validation import positive_integer, probability
 
 # ImageNet's, as usual for photographs; the set itself differs from copy to copy.
