@@ -43,9 +43,9 @@ def module_of(notebook):
     return re.search(r"from vitcourse\.checks import (\w+) as check", "\n".join(c.source for c in code(notebook)))[1]
 
 
-def test_there_are_five_sheets_in_order():
+def test_there_are_seven_sheets_in_order():
     assert [name.split("-")[1] for name in NAMES] == [str(number) for number in range(1, len(NAMES) + 1)]
-    assert len(NAMES) == 5
+    assert len(NAMES) == 7
 
 
 def test_the_sheets_are_what_nbgrader_makes_of_the_solutions(tmp_path):

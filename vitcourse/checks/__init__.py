@@ -9,6 +9,7 @@ belief leads exactly there. Beliefs are functions (`Exercise.mistake`), so they 
 
 from vitcourse.checks.exercise import Case, Exercise, Mistake, Points
 
-SHEETS = ("embeddings", "attention", "patches", "vit", "debug")  # the module of each sheet, 1 to 5
+# The module of each sheet, 1 to 7.
+SHEETS = ("embeddings", "attention", "patches", "vit", "debug", "inside", "transfer")
 
 __all__ = ["SHEETS", "Case", "Exercise", "Mistake", "Points"]
