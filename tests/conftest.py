@@ -27,3 +27,30 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _figures_can_be_read(request, monkeypatch):
+    """After a test of figures: each one that was drawn has readable text, and tells nothing by colour alone."""
+    if not request.module.__name__.startswith("test_figures"):
+        yield
+        return
+    from matplotlib import rc_context, style
+    from matplotlib.figure import Figure
+    from seen import by_colour_alone, pale_texts
+
+    from vitcourse.figures.style import STYLE
+
+    drawn, make = [], Figure.__init__
+
+    def kept(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        drawn.append(self)
+
+    monkeypatch.setattr(Figure, "__init__", kept)
+    with rc_context():
+        style.use(STYLE)
+        yield
+        for figure in drawn:
+            assert not pale_texts(figure)
+            assert not by_colour_alone(figure)

@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, COLOURS, GREY, ORANGE, PALE, subplots
 from vitcourse.training import Epoch
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-GREY, PALE = "#555555", "#56B4E9"
 
 
 def ablation(differences: Mapping[str, Sequence[float]], spread: float | None = None) -> Figure:
@@ -23,11 +20,11 @@ def ablation(differences: Mapping[str, Sequence[float]], spread: float | None = 
     fig, ax = subplots(figsize=(6.6, 0.36 * len(differences) + 0.9))
     for height, values in enumerate(differences.values()):
         mean = sum(values) / len(values)
-        ax.plot(values, [height] * len(values), "o", color=PALE, markeredgecolor=COLOURS[0], zorder=3)
-        ax.plot([mean, mean], [height - 0.3, height + 0.3], color=COLOURS[1], linewidth=3, zorder=4)
+        ax.plot(values, [height] * len(values), "o", color=PALE[BLUE], markeredgecolor=BLUE, zorder=3)
+        ax.plot([mean, mean], [height - 0.3, height + 0.3], color=ORANGE, linewidth=3, zorder=4)
     if spread is not None:
         ax.axvspan(-spread, spread, color=GREY, alpha=0.15, linewidth=0)
-    ax.axvline(0, color=GREY, linewidth=1)
+    ax.axvline(0, color=GREY, linewidth=1, linestyle=":")
     ax.set_yticks(range(len(differences)), list(differences))
     ax.invert_yaxis()
     ax.set_xlabel(r"$\Delta$ acc / %")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vitcourse.figures.labels import label_ends
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, COLOURS, GREY, INK, ORANGE, subplots
 
 
 def attention_matrix(
@@ -65,30 +65,30 @@ def soft_dictionary(query: Tensor, key: Tensor, value: Tensor, names: Sequence[s
     reach = max(1.5 * float(key.abs().max()), 1.2 * float(query.abs().max()))
     arrow = {"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0}
     for point, name in zip(key.tolist(), names, strict=True):
-        plane.annotate("", point, (0, 0), arrowprops=arrow | {"color": "#0072B2", "lw": 2})
+        plane.annotate("", point, (0, 0), arrowprops=arrow | {"color": BLUE, "lw": 2})
         _outside(plane, point, name)
-    plane.annotate("", query.tolist(), (0, 0), arrowprops=arrow | {"color": "#D55E00", "lw": 3})
-    _outside(plane, query.tolist(), "$q$", "#D55E00")
+    plane.annotate("", query.tolist(), (0, 0), arrowprops=arrow | {"color": ORANGE, "lw": 3})
+    _outside(plane, query.tolist(), "$q$", ORANGE)
     plane.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title="$q$, $K$")
-    bars.barh(list(names), weights.tolist(), color="#0072B2")
+    bars.barh(list(names), weights.tolist(), color=BLUE)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1.25), xticks=[0, 0.5, 1], title="softmax$(q K^T)$")
     for row, weight in enumerate(weights.tolist()):
         bars.text(weight + 0.03, row, f"{weight:.2f}", va="center", fontsize=10)
-    target.fill(*value.T.tolist(), color="#56B4E9", alpha=0.25)
+    target.fill(*value.T.tolist(), color=BLUE, alpha=0.15)
     centre = value.mean(dim=0)
     for point, name in zip(value, names, strict=True):
-        target.plot(*point.tolist(), "o", color="#0072B2")
+        target.plot(*point.tolist(), "o", color=BLUE)
         below = -1.0 if point[1] < centre[1] else 1.0
         _outside(target, point.tolist(), name, away=(0.0, below))
-    target.plot(*output.tolist(), "*", color="#D55E00", markersize=15)
+    target.plot(*output.tolist(), "*", color=ORANGE, markersize=15)
     low, high = float(value.min()), float(value.max())
     room = 0.4 * (high - low)
     target.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal", title="$V$, output ★")
     return fig
 
 
-def _outside(ax: Axes, point: Sequence[float], text: str, colour: str = "#222222", away: Sequence[float] = ()) -> None:
+def _outside(ax: Axes, point: Sequence[float], text: str, colour: str = INK, away: Sequence[float] = ()) -> None:
     """Write `text` beside `point`, on the side that `away` (by default the origin's other side) points to."""
     x, y = away or point
     length = max((x * x + y * y) ** 0.5, 1e-9)
@@ -137,8 +137,8 @@ def attention_cost(
         crossovers: label -> the N at which a dotted line stands.
     """
     fig, ax = subplots(figsize=(7, 4))
-    colours, ends = ("#0072B2", "#D55E00", "#009E73"), []
-    for (label, costs), colour in zip(predicted.items(), colours, strict=False):
+    ends = []
+    for (label, costs), colour in zip(predicted.items(), COLOURS, strict=False):
         ax.plot(lengths, costs, color=colour)
         ax.plot(lengths, counted[label], "o", color=colour, markersize=9, fillstyle="none")
         ax.plot(lengths, timed[label], "x", color=colour, markersize=7, markeredgewidth=2)
@@ -146,8 +146,8 @@ def attention_cost(
     _powers_of_two(ax, lengths)
     ax.set_yscale("log")
     for label, length in crossovers.items():
-        ax.axvline(length, color="#555555", linestyle=":")
-        ax.annotate(label, (length, 1.02), xycoords=("data", "axes fraction"), ha="center", color="#555555")
+        ax.axvline(length, color=GREY, linestyle=":")
+        ax.annotate(label, (length, 1.02), xycoords=("data", "axes fraction"), ha="center", color=GREY)
     ax.set(xlabel="$N$", ylabel="$c / c_0$")
     label_ends(ax, ends)
     return fig

@@ -10,10 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from vitcourse.config import ViTConfig
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, BROWN, GREEN, GREY, INK, ORANGE, PALE, subplots
 
-BLUE, ORANGE, GREEN, YELLOW, INK = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#333333"
-PALE = {BLUE: "#cfe3f2", ORANGE: "#f8dccb", GREEN: "#cbeadf", YELLOW: "#fbe8c4", INK: "white"}
 COSTS = {"$\\theta$": BLUE, "$\\Omega$": ORANGE, "bytes": GREEN}
 
 
@@ -40,8 +38,8 @@ def assembled(config: ViTConfig, batch_size: int = 2) -> Figure:
         ("$z + \\mathrm{MSA}(\\mathrm{LN}(z))$", BLUE, *tokens, attention),
         ("$z + \\mathrm{MLP}(\\mathrm{LN}(z))$", ORANGE, *tokens, mlp),
         ("$z_L^0$" if config.pooling == "cls" else "$\\overline{z_L}$", INK, *vector, None),
-        ("LN", YELLOW, *vector, 2 * D),
-        ("Linear", YELLOW, "$(B, n_c)$", (B, K), D * K + K),
+        ("LN", BROWN, *vector, 2 * D),
+        ("Linear", BROWN, "$(B, n_c)$", (B, K), D * K + K),
     ]
     fig, ax = subplots(figsize=(6.6, 5.6))
     for row, (name, colour, symbols, shape, parameters) in enumerate(rows):
@@ -54,7 +52,7 @@ def assembled(config: ViTConfig, batch_size: int = 2) -> Figure:
     frame = FancyBboxPatch((0.08, 4.55), 2.34, 1.9, boxstyle="round,pad=0,rounding_size=0.1", fc="none", ec=BLUE, lw=2)
     ax.add_patch(frame)
     ax.text(-0.05, 5.5, f"{L} ×", ha="right", va="center", color=BLUE)
-    ax.text(8.6, len(rows), f"$\\theta$ = {config.num_parameters():,}", va="center", ha="right", color="#666666")
+    ax.text(8.6, len(rows), f"$\\theta$ = {config.num_parameters():,}", va="center", ha="right", color=GREY)
     ax.set(xlim=(-0.6, 8.7), ylim=(-0.6, len(rows) + 0.4))
     ax.axis("off")
     return fig
@@ -62,7 +60,13 @@ def assembled(config: ViTConfig, batch_size: int = 2) -> Figure:
 
 def _box(ax: Axes, row: float, name: str, colour: str) -> None:
     shape = FancyBboxPatch(
-        (0.25, row - 0.3), 2, 0.6, boxstyle="round,pad=0,rounding_size=0.1", fc=PALE[colour], ec=colour, lw=1.2
+        (0.25, row - 0.3),
+        2,
+        0.6,
+        boxstyle="round,pad=0,rounding_size=0.1",
+        fc=PALE.get(colour, "white"),
+        ec=colour,
+        lw=1.2,
     )
     ax.add_patch(shape)
     ax.text(1.25, row, name, ha="center", va="center", fontsize=10)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import GREY, subplots
 from vitcourse.training import Epoch
 
 
@@ -18,7 +18,7 @@ def training_curves(log: Sequence[Epoch], classes: int) -> Figure:
     for ax, quantity, chance in ((left, "loss", math.log(classes)), (right, "accuracy", 1 / classes)):
         for part, marker in (("train", "o"), ("validation", "s")):
             ax.plot(epochs, [getattr(row, f"{part}_{quantity}") for row in log], marker=marker, label=part)
-        ax.axhline(chance, color="#555555", linestyle=":")
+        ax.axhline(chance, color=GREY, linestyle=":")
         ax.set_xlabel("$t$")
         ax.xaxis.get_major_locator().set_params(integer=True)
     left.set(ylabel=r"$\mathcal{L}$", ylim=(0, None))

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from vitcourse.figures.labels import label_ends
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, GREEN, INK, ORANGE, subplots
 from vitcourse.figures.transformer import POST_NORM, PRE_NORM
 
 STYLES = ("-", "--", ":", "-.")
-DEPTHS = [("#56B4E9", "o", 3.0), ("#009E73", "s", 2.4), ("#D55E00", "^", 1.8), ("#000000", "D", 1.2)]
+DEPTHS = [(BLUE, "o", 3.0), (GREEN, "s", 2.4), (ORANGE, "^", 1.8), (INK, "D", 1.2)]
 
 
 def by_depth(

@@ -11,11 +11,8 @@ from torch import Tensor
 
 from vitcourse.data import ImageSet
 from vitcourse.figures.images import WRONG, image_grid
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import COLOURS, GREY, MARKS, subplots
 from vitcourse.training import Evaluation
-
-COLOURS, MARKS = ("#0072B2", "#D55E00", "#009E73"), "osD"
-GREY = "#555555"
 
 
 def confusion_matrix(counts: Tensor, names: Sequence[str], side: float = 5.6) -> Figure:

@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from vitcourse.figures.attention import attention_matrix
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, GREEN, ORANGE, subplots
 
-YES, NO, ROOM = "#0072B2", "#D55E00", "#009E73"
+YES, NO, ROOM = BLUE, ORANGE, GREEN
 
 
 def one_row(shares: Tensor, outputs: Tensor, targets: Tensor) -> Figure:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vitcourse.figures.images import image
 from vitcourse.figures.inside import attention_map
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, GREY, ORANGE, subplots
 
-TRAINED, RANDOM, NEITHER = "#0072B2", "#D55E00", "#555555"
+TRAINED, RANDOM, NEITHER = BLUE, ORANGE, GREY
 
 
 def head_maps(pixels: Tensor, maps: Tensor) -> Figure:

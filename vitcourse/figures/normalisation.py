@@ -9,9 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from vitcourse.figures.style import subplots
-
-BLUE, ORANGE = "#0072B2", "#D55E00"
+from vitcourse.figures.style import BLUE, ORANGE, subplots
 
 
 def normalised_together(batch: int = 3, tokens: int = 4, width: int = 5) -> Figure:

@@ -11,7 +11,7 @@ from torch import Tensor
 from vitcourse.config import ViTConfig
 from vitcourse.figures.images import image, patch_grid
 from vitcourse.figures.labels import label_ends
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, GREEN, ORANGE, subplots
 
 
 def cut_images(pictures: Mapping[str, Tensor], patch_size: int) -> Figure:
@@ -108,7 +108,7 @@ def image_as_sequence(pixels: Tensor, patch_size: int, hidden_size: int, first: 
     grid = fig.add_gridspec(2, 2, height_ratios=[3.6, 1], width_ratios=[1, 1.25])
     patch_grid(pixels, patch_size, fig.add_subplot(grid[0, 0])).set_title(f"$P = {patch_size}$")
     bars = fig.add_subplot(grid[0, 1])
-    bars.barh(list(numbers), list(numbers.values()), color=["#0072B2", "#0072B2", "#009E73", "#D55E00", "#D55E00"])
+    bars.barh(list(numbers), list(numbers.values()), color=[BLUE, BLUE, GREEN, ORANGE, ORANGE])
     bars.invert_yaxis()
     bars.set(xscale="log", xlim=(0.8, 3e13), title=f"$D = {hidden_size}$")
     bars.set_xticks([1, 1e3, 1e6, 1e9])

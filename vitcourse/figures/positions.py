@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, ORANGE, subplots
 from vitcourse.functional import binary_encoding, sinusoidal_encoding
 
 
@@ -24,8 +24,8 @@ def bits_and_waves(length: int = 16) -> Figure:
     fine = torch.linspace(-0.5, length - 0.5, 40 * length)
     for b, ax in enumerate(axes[:, 0]):
         wave = -torch.sin(math.pi * (fine + 0.5) / 2**b)
-        ax.plot(fine, wave, color="C1")
-        ax.step(torch.arange(length + 1) - 0.5, 2 * bits[[*range(length), -1], b] - 1, where="post", color="C0")
+        ax.plot(fine, wave, "--", color=ORANGE)
+        ax.step(torch.arange(length + 1) - 0.5, 2 * bits[[*range(length), -1], b] - 1, where="post", color=BLUE)
         ax.set(yticks=[-1, 1], yticklabels=["0", "1"], ylim=(-1.3, 1.3), xlim=(-0.5, length - 0.5))
         ax.set_ylabel(f"$b_{b}$", rotation=0, labelpad=10, va="center")
         ax.grid(axis="y", visible=False)

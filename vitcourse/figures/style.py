@@ -8,6 +8,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+# Dark enough for text on white (at least 4.5 : 1, WCAG AA), and apart in brightness or hue for every kind of colour
+# vision; the first colours of Okabe and Ito (2008), darkened. `tests/test_accessibility.py` measures both.
+BLUE, ORANGE, GREEN, PURPLE, BROWN, INDIGO = "#0072B2", "#B75208", "#015B47", "#72055F", "#503A05", "#2F0BBA"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, BROWN, INDIGO)
+INK, GREY = "#222222", "#555555"
+PALE = {BLUE: "#cfe3f2", ORANGE: "#f8dccb", GREEN: "#cbeadf", BROWN: "#fbe8c4"}  # paper under dark text
+MARKS = ("o", "s", "^", "D", "v", "P")
+
 STYLE = resources.files("vitcourse").joinpath("vitcourse.mplstyle")
 
 

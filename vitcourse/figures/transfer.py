@@ -11,11 +11,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, COLOURS, INK, MARKS, PALE, subplots
 from vitcourse.functional import resize_positions
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-MARKS = ("o", "s", "^", "D", "v")
 
 
 def resized_positions(
@@ -101,7 +98,7 @@ def transfer_levels(accuracies: Mapping[str, Mapping[str, Sequence[float]]]) -> 
         for height, values in enumerate(runs.values()):
             mean = sum(values) / len(values)
             ax.plot(values, [height] * len(values), MARKS[height % 5], color=COLOURS[height % 5], alpha=0.75)
-            ax.plot([mean, mean], [height - 0.3, height + 0.3], color="#333333", linewidth=2)
+            ax.plot([mean, mean], [height - 0.3, height + 0.3], color=INK, linewidth=2)
         ax.set(xlim=(0, 1.02), xlabel="acc", title=title, xticks=[0.2, 0.4, 0.6, 0.8, 1])
         ax.set_yticks(range(len(runs)), list(runs))
     axes[0, 0].set_ylim(rows - 0.5, -0.5)
@@ -116,7 +113,7 @@ def class_counts(counts: Mapping[int, tuple[int, int]]) -> Figure:
     """
     ordered = sorted(counts.values(), reverse=True)
     fig, ax = subplots(figsize=(6.4, 2.6))
-    ax.bar(range(len(ordered)), [listed for listed, _ in ordered], color="#BBDDEE", edgecolor=COLOURS[0])
+    ax.bar(range(len(ordered)), [listed for listed, _ in ordered], color=PALE[BLUE], edgecolor=COLOURS[0])
     ax.bar(range(len(ordered)), [usable for _, usable in ordered], color=COLOURS[0], width=0.5)
     ax.set(xlabel="$k$", ylabel="$n_k$")
     ax.grid(axis="x", visible=False)

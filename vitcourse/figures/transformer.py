@@ -6,11 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import BLUE, BROWN, GREEN, GREY, INK, ORANGE, PALE, subplots
 
-BLUE, ORANGE, GREEN, YELLOW = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-PALE = {BLUE: "#cfe3f2", ORANGE: "#f8dccb", GREEN: "#cbeadf", YELLOW: "#fbe8c4", "white": "white"}
-INK = "#333333"
 PRE_NORM, POST_NORM = r"$x + f(\mathrm{LN}(x))$", r"$\mathrm{LN}(x + f(x))$"
 
 
@@ -20,7 +17,7 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str, width: float = 1.
         width,
         height,
         boxstyle="round,pad=0,rounding_size=0.12",
-        facecolor=PALE[colour],
+        facecolor=PALE.get(colour, "white"),
         edgecolor=INK if colour == "white" else colour,
         lw=1.2,
     )
@@ -29,7 +26,7 @@ def _box(ax: Axes, x: float, y: float, text: str, colour: str, width: float = 1.
 
 
 def _plus(ax: Axes, x: float, y: float) -> None:
-    ax.plot(x, y, "o", ms=13, mfc="white", mec=INK, mew=1.2, zorder=3)
+    ax.plot(x, y, "o", color=INK, ms=13, mfc="white", mec=INK, mew=1.2, zorder=3)
     ax.text(x, y - 0.01, "$+$", ha="center", va="center", fontsize=11, zorder=4)
 
 
@@ -71,7 +68,7 @@ def encoder_blocks() -> Figure:
             if pre:
                 _path(ax, (0, y), (0, plus - 0.17))
                 _path(ax, (0, turn), (side, turn), (side, first - 0.25))
-                _box(ax, side, first, "LN", YELLOW)
+                _box(ax, side, first, "LN", BROWN)
                 _path(ax, (side, first + 0.25), (side, second - 0.25))
                 _box(ax, side, second, part, colour)
                 _path(ax, (side, second + 0.25), (side, plus), (0.2, plus))
@@ -84,7 +81,7 @@ def encoder_blocks() -> Figure:
             y = plus + 0.17
             if not pre:
                 _path(ax, (0, y), (0, y + 0.25))
-                _box(ax, 0, y + 0.5, "LN", YELLOW, width=1.1)
+                _box(ax, 0, y + 0.5, "LN", BROWN, width=1.1)
                 y += 0.75
         _path(ax, (0, y), (0, y + 0.4))
         ax.text(0, y + 0.6, r"$X_\ell$", ha="center", va="center", fontsize=12)
@@ -100,7 +97,7 @@ def transformer() -> Figure:
     memory = _tower(ax, left, [("MSA", BLUE), ("MLP", ORANGE)], "$X$", -1)
     output = _tower(ax, right, [(r"MSA$_{\leq n}$", BLUE), ("MCA", GREEN), ("MLP", ORANGE)], "$Y$", 1)
     _frame(ax, left - 1.75, 1.55, left + 1.15, memory - 0.25, r"$L\times$", BLUE, 2.4)
-    _frame(ax, right - 1.15, 1.55, right + 1.75, output - 0.25, "", "#888888", 1.1)
+    _frame(ax, right - 1.15, 1.55, right + 1.75, output - 0.25, "", GREY, 1.1)
     ax.text(right + 1.87, (1.55 + output - 0.25) / 2, r"$\times L$", ha="left", va="center", fontsize=12)
     meeting = 4.35  # the height of the cross-attention
     _path(
@@ -131,7 +128,7 @@ def _tower(ax: Axes, x: float, parts: list[tuple[str, str]], tokens: str, side: 
         _path(ax, (x, y), (x, middle - 0.25))
         _box(ax, x, middle, name, colour, width=1.7)
         _path(ax, (x, middle + 0.25), (x, middle + 0.55))
-        _box(ax, x, middle + 0.78, r"$+$, LN", YELLOW, width=1.7, height=0.46)
+        _box(ax, x, middle + 0.78, r"$+$, LN", BROWN, width=1.7, height=0.46)
         turn = y + 0.62
         edge = x + side * 1.4
         _path(ax, (x, turn), (edge, turn), (edge, middle + 0.78), (x + side * 0.85, middle + 0.78))

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from vitcourse.figures.labels import label_ends
-from vitcourse.figures.style import subplots
+from vitcourse.figures.style import INK, subplots
 
 # Dashed over solid, narrow over wide: lines that lie on each other can still be distinguished.
 LOOKS = (
@@ -58,7 +58,7 @@ def forgetting(gradients: Mapping[str, Tensor], distance: int = 9, pair: str = "
         ax.plot(mean.numpy(), color=color)
         ends.append((len(mean) - 1, float(mean[-1]), name, color))
     ax.set(yscale="log", xlabel="$d$", ylabel=r"$\|\,\partial\,(\Sigma_i h_{N,i}) \,/\, \partial x_{N-d}\,\|$")
-    ax.axvline(distance, color="#333333", linestyle=":", linewidth=1.2)
+    ax.axvline(distance, color=INK, linestyle=":", linewidth=1.2)
     ax.annotate(pair, (distance, 0), xycoords=("data", "axes fraction"), xytext=(5, 5), textcoords="offset points")
     label_ends(ax, ends)
     return fig
@@ -76,7 +76,7 @@ def recall(panels: Mapping[str, Mapping[str, Tensor]], chance: float) -> Figure:
         for number, (name, runs) in enumerate(curves.items()):
             ax.plot(runs.T.numpy(), color=f"C{number}", linewidth=0.6, alpha=0.5)
             ax.plot(runs.mean(dim=0).numpy(), color=f"C{number}", label=name, **LOOKS[number % len(LOOKS)])
-        ax.axhline(chance, color="#333333", linestyle=":", linewidth=1.2)
+        ax.axhline(chance, color=INK, linestyle=":", linewidth=1.2)
         ax.set(xlabel="$d$", ylim=(0, 1.06))
         ax.set_title(title, fontsize=14)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
