@@ -42,12 +42,13 @@ def by_colour_alone(figure):
         legend = {text.get_text() for one in figure.axes if one.get_legend() for text in one.get_legend().texts}
         looks = {}
         for line in ax.lines:
-            colour, width = to_hex(line.get_color()), round(line.get_linewidth())
+            colour = to_hex(line.get_color())
+            look = line.get_linestyle(), line.get_marker(), line.get_fillstyle(), round(line.get_linewidth())
             thicker = any(
                 to_hex(o.get_color()) == colour and o.get_linewidth() > line.get_linewidth() for o in ax.lines
             )
             if line.get_label() not in legend and not (thicker and line.get_linewidth() < 1):
-                looks.setdefault((line.get_linestyle(), line.get_marker(), width), set()).add(colour)
+                looks.setdefault(look, set()).add(colour)
         for look, colours in looks.items():
             if len(colours - labels) > 1:
                 found.append(f"{look}: {', '.join(sorted(colours))}")

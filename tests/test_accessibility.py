@@ -62,7 +62,7 @@ def test_what_is_looked_for_is_found():
     ax.plot([0, 1], color="#111111")
     ax.plot([1, 0], color="#222222")
     ax.set_title("pale", color="#cccccc")
-    assert by_colour_alone(fig) == ["('-', 'None', 2): #111111, #222222"]
+    assert by_colour_alone(fig) == ["('-', 'None', 'full', 2): #111111, #222222"]
     assert pale_texts(fig) == ["'pale': #cccccc"]
     ax.lines[1].set_linestyle("--")
     ax.title.set_color("black")
