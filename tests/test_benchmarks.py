@@ -1,11 +1,15 @@
 """The benchmarks compare equal things, and compute right what they print. Nothing is timed here."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from benchmarks import import_time, models, peers, timing
 from vitcourse import ViTConfig, interop
 from vitcourse.layers import MultiHeadAttention
+
+ROOT = Path(__file__).parent.parent
 
 CONFIG = ViTConfig(num_hidden_layers=2, image_size=16, num_classes=7)
 CONVERTERS = {
@@ -209,3 +213,18 @@ def test_import_time_reports_the_median_difference():
     assert "import torch      2.00 s" in text
     assert "difference        0.25 s (median of 3 repeats); bar 0.3 s: kept" in text
     assert "MISSED" in import_time.report(torch=[1.0], ours=[1.5])
+
+
+def test_measured_seconds_and_memory_get_into_the_readme_and_nothing_else_changes():
+    from benchmarks.notebooks import with_measured
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    stems = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+    changed = with_measured(text, dict.fromkeys(stems, (12.1, 810)))
+    for before, after in zip(text.splitlines(), changed.splitlines(), strict=True):
+        if before != after:
+            columns, now = before.split("|"), after.split("|")
+            assert now[5:7] == [" 15 ", " 850 "]
+            assert columns[:5] + columns[7:] == now[:5] + now[7:]
+    assert changed.count("| 15 | 850 |") == len(stems)
+    assert with_measured(text, {}) == text

@@ -114,3 +114,38 @@ def test_explanations_table_is_that_of_the_runs():
         cells = [", ".join(f"{row[column]:.2f}" for row in same) for column in ("pointing", "iou", "deletion")]
         assert f"| {name} | {weights} | {' | '.join(cells)} |" in readme, (weights, name)
         assert max(row[f"{column}_error"] for row in same for column in ("pointing", "iou", "deletion")) < 0.025
+
+
+def test_occlusion_table_is_that_of_the_runs():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    rows = results.read("occlusion")
+    for column in rows[0].keys() - {"model", "seed", "parameters"}:
+        cells = []
+        for model in ("vit", "no-positions", "cnn"):
+            values = [100 * row[column] for row in rows if row["model"] == model]
+            cells.append(f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})")
+        assert f"| {' | '.join(cells)} |" in readme, column
+
+
+def test_data_size_table_is_that_of_the_runs():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    points = {}
+    for row in results.read("data_size"):
+        points.setdefault((row["task"], row["images"], row["model"]), []).append(100 * row["test_accuracy"])
+    for point, values in points.items():
+        if len(values) == 3:
+            assert f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})" in readme, point
+
+
+def test_design_study_table_is_that_of_the_runs():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    groups = {}
+    names = ("patch_size", "hidden_size", "num_hidden_layers", "epochs")
+    for row in results.read("design_study"):
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    for point, rows in groups.items():
+        accuracies = [100 * row["test_accuracy"] for row in rows]
+        start = f"| {' | '.join(map(str, point))} | {rows[0]['parameters']:,} |"
+        (line,) = (line for line in readme.splitlines() if line.startswith(start))
+        assert f"| {mean(accuracies):.1f} ({min(accuracies):.1f} to {max(accuracies):.1f}) | {len(rows)} |" in line
+        assert [row["seed"] for row in rows] == list(range(len(rows)))

@@ -33,8 +33,7 @@ def prose(notebook):
 
 
 def test_there_are_notebooks_and_they_are_numbered_in_order():
-    here = [number for number in range(13) if number not in (10, 11)]  # 10 and 11 are in preparation
-    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in here]
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(13)]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -15,7 +15,18 @@ COPIES = {
     "cifar-10-range-0.02": "cifar-10/12-epochs-range-0.02",
     "cifar-10-range-0.08": "cifar-10/12-epochs-range-0.08",
 }
-TABLES = {"ablation", "cifar-10", "explanations", "poses", "transfer", "transfer_size"}
+TABLES = {
+    "ablation",
+    "cifar-10",
+    "data_size",
+    "design_study",
+    "design_study_time",
+    "explanations",
+    "occlusion",
+    "poses",
+    "transfer",
+    "transfer_size",
+}
 
 
 @pytest.mark.parametrize(("name", "log"), COPIES.items(), ids=COPIES)
@@ -93,3 +104,22 @@ def test_the_explanations_are_marked_in_three_pairs_and_beside_every_baseline():
             assert row["iou_over_random"] == pytest.approx(gain, abs=2e-4)
             loss = by[pair, "none", "edges"]["deletion"] - row["deletion"]
             assert row["deletion_over_edges"] == pytest.approx(loss, abs=2e-4)
+
+
+def test_the_table_of_occlusion_has_every_model_at_three_seeds():
+    rows = results.read("occlusion")
+    models = ("vit", "no-positions", "cnn")
+    assert sorted((row["model"], row["seed"]) for row in rows) == sorted(
+        (m, seed) for m in models for seed in (0, 1, 2)
+    )
+    for row in rows:
+        shuffled = {row[f"shuffled{side}"] for side in (2, 4, 8)}
+        assert (shuffled == {row["clean"]}) == (row["model"] == "no-positions")
+
+
+def test_the_table_of_data_size_has_each_run_once():
+    rows = results.read("data_size")
+    points = [(row["task"], row["images"], row["model"], row["seed"]) for row in rows]
+    assert len(set(points)) == len(points)
+    assert {point[2] for point in points} == {"vit", "cnn", "hybrid"}
+    assert all(118_000 < row["parameters"] < 122_000 or row["task"] == "fashion-mnist" for row in rows)

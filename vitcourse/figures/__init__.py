@@ -5,8 +5,10 @@ Labels are symbols; the words stand in the captions of the notebooks. `use_style
 
 from vitcourse.figures.ablation import ablation, compare_runs, learning_rates
 from vitcourse.figures.attention import attention_cost, attention_matrix, saturation, soft_dictionary
+from vitcourse.figures.bias import accuracies, linear_maps, receptive_fields, shift_changes, shifted_features
 from vitcourse.figures.costs import assembled, config_costs, costs, field_costs
 from vitcourse.figures.curves import training_curves
+from vitcourse.figures.design import cost_against_time, grid_maps, paired_seeds, pareto
 from vitcourse.figures.encoder import (
     by_depth,
     gradients_by_depth,
@@ -50,6 +52,7 @@ __all__ = [
     "RIGHT",
     "WRONG",
     "ablation",
+    "accuracies",
     "assembled",
     "attention_cost",
     "attention_heads",
@@ -64,6 +67,7 @@ __all__ = [
     "compare_runs",
     "config_costs",
     "confusion_matrix",
+    "cost_against_time",
     "costs",
     "cut_images",
     "dealt_heads",
@@ -74,6 +78,7 @@ __all__ = [
     "filters",
     "forgetting",
     "gradients_by_depth",
+    "grid_maps",
     "grid_similarities",
     "head_map",
     "head_maps",
@@ -82,23 +87,29 @@ __all__ = [
     "image_grid",
     "inside",
     "learning_rates",
+    "linear_maps",
     "losses_by_step",
     "map_marks",
     "maps_beside",
     "neighbours",
     "normalised_together",
     "one_row",
+    "paired_seeds",
+    "pareto",
     "patch_costs",
     "patch_grid",
     "position_grids",
     "position_similarities",
     "predictions",
     "recall",
+    "receptive_fields",
     "reliability",
     "resized_positions",
     "runs_by_step",
     "saturation",
     "seen_pixels",
+    "shift_changes",
+    "shifted_features",
     "sinusoidal_positions",
     "soft_dictionary",
     "training_curves",
