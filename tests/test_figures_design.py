@@ -94,3 +94,15 @@ def test_the_explorer_moves_the_budget(monkeypatch):
     explorer.children[0].value = 6.5
     titles = [fig.axes[0].get_title(loc="left") for fig in drawn]
     assert ["$P=16$" in title for title in titles][-2:] == [True, False]
+
+
+def test_names_stay_off_the_budget_and_the_ring():
+    points = {(16, D, 4): 1e6 * D for D in (1, 2, 4)}
+    fig = figures.pareto(points, {point: [0.5, 0.5] for point in points}, set(), budget=1.7e6)
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    names = [text.get_window_extent() for text in ax.texts]
+    line, _ = ax.transData.transform((1.7e6, 0.5))
+    x, y = ax.transData.transform((1e6, 0.5))
+    assert not any(box.x0 < line < box.x1 for box in names)
+    assert not any(box.x0 < x + 11 and x - 11 < box.x1 and box.y0 < y + 11 and y - 11 < box.y1 for box in names)

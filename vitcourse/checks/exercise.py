@@ -107,6 +107,16 @@ class Exercise:
         """The cases of a seed, the same on every machine."""
         return list(self.cases(torch.Generator().manual_seed(seed)))
 
+    def refused(self, answer: Any) -> str:
+        """Why what was handed in can't be tried at all, or ""."""
+        if self.takes == "class" and not isinstance(answer, type):
+            return f"Pass the class itself, check.{self.name}({self.name}), not {_what(answer)}."
+        if not callable(answer):
+            return f"Pass the function itself, without calling it; got {_what(answer)}."
+        if str(getattr(answer, "__module__", "")).split(".")[0] == "vitcourse":
+            return "This is the package's own; write yours."
+        return ""
+
     def observe(self, answer: Any, seed: int, repeat: bool | None = None) -> list[Outcome]:
         """Try an answer on the cases of `seed`; stops at a time-out and at a task that isn't filled in."""
         outcomes: list[Outcome] = []
@@ -119,8 +129,10 @@ class Exercise:
                 break
         return outcomes
 
-    def judge(self, outcomes: Sequence[Outcome], seed: int) -> Report:
+    def judge(self, outcomes: Sequence[Outcome], seed: int, refused: str = "") -> Report:
         """Compare what came out with what should have, and find the belief that leads there."""
+        if refused:
+            return Report(self.name, self.points, self.section, seed, state="wrong", problem=refused)
         cases = self.inputs(seed)
         expected = self.observe(self.reference, seed, repeat=False)
         report = Report(
@@ -166,7 +178,8 @@ class Exercise:
             NotImplementedError: the task isn't filled in yet.
         """
         seed = secrets.randbelow(10**6) if seed is None else seed
-        report = self._refused(answer, seed) or self.judge(self.observe(answer, seed), seed)
+        problem = self.refused(answer)
+        report = self.judge([] if problem else self.observe(answer, seed), seed, problem)
         if report.state == "unfilled":
             error = NotImplementedError(f"{self.name} isn't filled in yet.")
             error._render_traceback_ = lambda: [f"NotImplementedError: {error}"]  # IPython shows this line alone
@@ -175,18 +188,6 @@ class Exercise:
         return Points(report)
 
     # ---- inside
-
-    def _refused(self, answer: Any, seed: int) -> Report | None:
-        problem = ""
-        if self.takes == "class" and not isinstance(answer, type):
-            problem = f"Pass the class itself, check.{self.name}({self.name}), not {_what(answer)}."
-        elif not callable(answer):
-            problem = f"Pass the function itself, without calling it; got {_what(answer)}."
-        elif str(getattr(answer, "__module__", "")).split(".")[0] == "vitcourse":
-            problem = "This is the package's own; write yours."
-        if not problem:
-            return None
-        return Report(self.name, self.points, self.section, seed, state="wrong", problem=problem)
 
     def _problem(self, wanted: Outcome, got: Outcome) -> str:
         """What is wrong with one outcome, or ""."""

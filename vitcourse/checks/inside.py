@@ -23,14 +23,24 @@ def _telling(exercise: Exercise, seed: int, draw: Callable[[Generator], Pairs]) 
     """Draw until no two known answers agree everywhere, so that no coincidence lets a wrong one pass."""
     generator = Generator().manual_seed(seed)
     answers = [exercise.reference, *(mistake.answer for mistake in exercise.mistakes)]
-    for _ in range(1000):
+    most, best = 0, []
+    for _ in range(200):  # where `topk` takes the first of equal numbers, two answers are always the same
         pairs = draw(generator)
         results = [[torch.as_tensor(answer(*pair)) for pair in pairs] for answer in answers]
         # 3e-6 keeps halves away from the edge at which they are rounded
         seen = {str([(r.shape, [round(x + 3e-6, 4) for x in r.flatten().tolist()]) for r in row]) for row in results}
-        if len(seen) == len(answers):
-            return pairs
-    raise RuntimeError("no telling inputs found")
+        if len(seen) > most:
+            most, best = len(seen), pairs
+        if most == len(answers):
+            break
+    return best
+
+
+def _beliefs(exercise: Exercise, **beliefs: tuple) -> None:
+    """Mistakes that are one expression: for each name the message, the source where there is one, and the answer."""
+    for name, (message, *source, answer) in beliefs.items():
+        answer.__name__ = name
+        exercise.mistake(message, *(source or ["Expected, no published case found."]))(answer)
 
 
 # ---- 6.1 the pointing game
@@ -40,11 +50,14 @@ def _telling(exercise: Exercise, seed: int, draw: Callable[[Generator], Pairs]) 
 def _pointing_inputs(seed: int) -> Pairs:
     def draw(generator: Generator) -> Pairs:
         heat = torch.rand(3, 4, 5, generator=generator)
-        tied = torch.randint(0, 4, (2, 5, 3), generator=generator) - torch.tensor([0, 5])[:, None, None]
-        return [
-            (heat, torch.rand(3, 4, 5, generator=generator) < 0.4),
-            (tied.float(), torch.rand(2, 5, 3, generator=generator) < 0.5),
-        ]
+        mask = torch.rand(3, 4, 5, generator=generator) < 0.4
+        mask[:, 1, 1] = True  # no empty mask
+        tied, other, share = mask, mask, torch.zeros(1)
+        while not ((share > 0) & (share < 1)).all():  # one of the hottest pixels alone is never right
+            tied = torch.randint(0, 4, (4, 5, 3), generator=generator) - torch.tensor([0, 5, 1, 7])[:, None, None]
+            other = torch.rand(4, 5, 3, generator=generator) < 0.5
+            share = _share(_hottest(tied), other)
+        return [(heat, mask), (tied.float(), other)]
 
     return _telling(pointing_hits, seed, draw)
 
@@ -52,7 +65,7 @@ def _pointing_inputs(seed: int) -> Pairs:
 def _pointing_cases(generator: Generator) -> Iterator[Case]:
     (heat, mask), (tied, other) = _pointing_inputs(generator.initial_seed())
     yield Case("3 pictures of 4 x 5 pixels, one hottest pixel in each", {"heat": heat, "mask": mask})
-    yield Case("2 pictures of 5 x 3 pixels, several equally hot", {"heat": tied, "mask": other})
+    yield Case("4 pictures of 5 x 3 pixels, several equally hot", {"heat": tied, "mask": other})
 
 
 def _hottest(heat: Tensor) -> Tensor:
@@ -64,8 +77,9 @@ def _share(hot: Tensor, mask: Tensor) -> Tensor:
 
 
 def _pointing_run(answer, heat: Tensor, mask: Tensor) -> Tensor:
-    marks = answer(heat, mask)  # True and False are told from shares by their numbers
-    return marks.float() if isinstance(marks, Tensor) and marks.dtype == torch.bool and marks.ndim else marks
+    marks = answer(heat, mask)  # whole numbers, True and False are told from shares by what they are
+    whole = isinstance(marks, Tensor) and not (marks.is_floating_point() or marks.is_complex())
+    return marks.float() if whole and marks.ndim else marks
 
 
 pointing_hits = Exercise(
@@ -78,81 +92,85 @@ pointing_hits = Exercise(
 )
 
 
-@pointing_hits.mistake(
-    "`argmax` without an axis looks for one place in the whole batch. Each picture has its own hottest pixel, and its "
-    "own mark: shape `(B,)`.",
-    source="torch.argmax without dim returns an index into the flattened tensor (its documentation).",
+_beliefs(
+    pointing_hits,
+    one_place_for_the_whole_batch=(
+        "`argmax` without an axis looks for one place in the whole batch. Each picture has its own hottest pixel, and "
+        "its own mark: shape `(B,)`.",
+        "torch.argmax without dim returns an index into the flattened tensor (its documentation).",
+        lambda heat, mask: mask.flatten()[heat.argmax()].float(),
+    ),
+    largest_of_the_whole_batch=(
+        "The largest number is taken over the whole batch, so pictures that are cooler have no hottest pixel at all. "
+        "Take it over H and W of each picture.",
+        "https://github.com/tensorflow/tensorflow/issues/2821 (an index that forgets the batch)",
+        lambda heat, mask: _share(heat == heat.max(), mask),
+    ),
+    first_of_several=(
+        "Of several equally hot pixels you look at one alone, by where it stands. Each of them counts the same.",
+        "https://github.com/understandable-machine-intelligence-lab/Quantus/pull/43",
+        lambda heat, mask: mask.flatten(1).gather(1, heat.flatten(1).argmax(dim=1, keepdim=True))[:, 0].float(),
+    ),
+    any_of_several=(
+        "One of the hottest pixels on the object counts as a full hit. A constant map would then always hit. Take the "
+        "share of them that lies on the object.",
+        "`(highest & mask).any()`, the short way to write 'does the maximum lie on the object?'",
+        lambda heat, mask: (_hottest(heat) & mask).flatten(1).any(dim=1).float(),
+    ),
+    all_of_several=(
+        "Only when all of the hottest pixels lie on the object do you count a hit. Take the share of them that does.",
+        "`mask[heat == heat.max()].all()`, the strict way to read 'the maximum lies on the object'.",
+        lambda heat, mask: _share(_hottest(heat), mask).eq(1).float(),
+    ),
+    rows_and_columns_exchanged=(
+        "Rows and columns of the mask are exchanged: you look up the column where the row belongs.",
+        "https://github.com/microsoft/vision-explanation-methods/pull/42",
+        lambda heat, mask: _share(_hottest(heat), mask.mT.reshape(mask.shape)),
+    ),
+    share_of_all_heat=(
+        "This is the share of all heat that lies on the object. The pointing game asks for the hottest pixels alone.",
+        "The 'energy-based' pointing game of Score-CAM (Wang et al., 2020), which is another mark.",
+        lambda heat, mask: (heat * mask).sum(dim=(1, 2)) / heat.sum(dim=(1, 2)),
+    ),
+    with_a_margin=(
+        "A pixel beside the object counts as a hit. Some published marks allow a margin; here it must lie on it.",
+        "Zhang et al. (2018) allow 15 pixels; so does PointingGame in facebookresearch/TorchRay (tolerance=15).",
+        lambda heat, mask: _share(
+            _hottest(heat), F.max_pool2d(mask[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+        ),
+    ),
+    mean_over_pictures=(
+        "One mark for all pictures together. Keep them apart, shape `(B,)`: the comparison in task 6.7 needs each one.",
+        "TorchRay's PointingGame and most papers report the mean alone.",
+        lambda heat, mask: _share(_hottest(heat), mask).mean(),
+    ),
+    one_place_from_topk=(
+        "Of several equally hot pixels `topk` leaves one to you, by chance. Each of them counts the same.",
+        "`topk(1).indices` for the hottest pixel; torch.topk promises no order among equal numbers (documentation).",
+        lambda heat, mask: mask.flatten(1).gather(1, heat.flatten(1).topk(1).indices)[:, 0].float(),
+    ),
+    number_of_hits=(
+        "You count the hottest pixels on the object, and don't divide. The mark is a share, from 0 to 1: of all "
+        "hottest pixels of the picture.",
+        lambda heat, mask: (_hottest(heat) & mask).sum(dim=(1, 2)).float(),
+    ),
+    divided_by_the_object=(
+        "You divide by the size of the object. Divide by the number of hottest pixels: where do they lie?",
+        lambda heat, mask: (_hottest(heat) & mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2)),
+    ),
+    coldest_pixels=(
+        "You take the smallest number of each picture, so the coldest pixels. The larger a number, the hotter.",
+        lambda heat, mask: _share(_hottest(-heat), mask),
+    ),
+    beside_the_object=(
+        "You count the hottest pixels beside the object. The mask is True on the object itself.",
+        lambda heat, mask: _share(_hottest(heat), ~mask),
+    ),
+    largest_of_each_row=(
+        "Each row of pixels has its own largest number in yours. Take one for each picture, over H and W together.",
+        lambda heat, mask: _share(heat == heat.amax(dim=2, keepdim=True), mask),
+    ),
 )
-def one_place_for_the_whole_batch(heat, mask):
-    return mask.flatten()[heat.argmax()].float()
-
-
-@pointing_hits.mistake(
-    "The largest number is taken over the whole batch, so pictures that are cooler have no hottest pixel at all. Take "
-    "it over H and W of each picture.",
-    source="https://github.com/tensorflow/tensorflow/issues/2821 (an index that forgets the batch)",
-)
-def largest_of_the_whole_batch(heat, mask):
-    return _share(heat == heat.max(), mask)
-
-
-@pointing_hits.mistake(
-    "Of several equally hot pixels only the first counts. Which one is first says nothing about the map: each of them "
-    "counts the same.",
-    source="https://github.com/understandable-machine-intelligence-lab/Quantus/pull/43",
-)
-def first_of_several(heat, mask):
-    return mask.flatten(1).gather(1, heat.flatten(1).argmax(dim=1, keepdim=True))[:, 0].float()
-
-
-@pointing_hits.mistake(
-    "One of the hottest pixels on the object counts as a full hit. A constant map would then always hit. Take the "
-    "share of them that lies on the object.",
-    source="`(highest & mask).any()`, the short way to write 'does the maximum lie on the object?'",
-)
-def any_of_several(heat, mask):
-    return (_hottest(heat) & mask).flatten(1).any(dim=1).float()
-
-
-@pointing_hits.mistake(
-    "Only when all of the hottest pixels lie on the object do you count a hit. Take the share of them that does.",
-    source="`mask[heat == heat.max()].all()`, the strict way to read 'the maximum lies on the object'.",
-)
-def all_of_several(heat, mask):
-    return _share(_hottest(heat), mask).eq(1).float()
-
-
-@pointing_hits.mistake(
-    "Rows and columns of the mask are exchanged: you look up the column where the row belongs.",
-    source="https://github.com/microsoft/vision-explanation-methods/pull/42",
-)
-def rows_and_columns_exchanged(heat, mask):
-    hot = _hottest(heat).flatten(1)
-    return (hot & mask.mT.flatten(1)).sum(dim=1) / hot.sum(dim=1)
-
-
-@pointing_hits.mistake(
-    "This is the share of all heat that lies on the object. The pointing game asks for the hottest pixels alone.",
-    source="The 'energy-based' pointing game of Score-CAM (Wang et al., 2020), which is another mark.",
-)
-def share_of_all_heat(heat, mask):
-    return (heat * mask).sum(dim=(1, 2)) / heat.sum(dim=(1, 2))
-
-
-@pointing_hits.mistake(
-    "A pixel beside the object counts as a hit. Some published versions allow a margin; here the pixel must lie on it.",
-    source="Zhang et al. (2018) allow 15 pixels; so does PointingGame in facebookresearch/TorchRay (tolerance=15).",
-)
-def with_a_margin(heat, mask):
-    return _share(_hottest(heat), F.max_pool2d(mask[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0)
-
-
-@pointing_hits.mistake(
-    "One mark for all pictures together. Keep them apart, shape `(B,)`: the comparison in task 6.7 needs each one.",
-    source="TorchRay's PointingGame and most papers report the mean alone.",
-)
-def mean_over_pictures(heat, mask):
-    return _share(_hottest(heat), mask).mean()
 
 
 # ---- 6.2 intersection over union
@@ -161,12 +179,18 @@ def mean_over_pictures(heat, mask):
 @functools.lru_cache(maxsize=8)
 def _iou_inputs(seed: int) -> Pairs:
     def draw(generator: Generator) -> Pairs:
-        heat = torch.rand(3, 4, 5, generator=generator)
-        patches = torch.rand(2, 2, 3, generator=generator).repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-        masks = [torch.rand(h.shape, generator=generator) < share for h, share in ((heat, 0.3), (patches, 0.4))]
-        for mask in masks:
-            mask[:, 1, 1:3] = True  # no empty mask
-        return [(heat, masks[0]), (patches, masks[1])]
+        heat = torch.rand(3, 4, 5, generator=generator) * torch.tensor([0.6, 1.4, 1.0])[:, None, None] + 0.1
+        mask = torch.rand(3, 4, 5, generator=generator) < 0.3
+        mask[:, 1, 1:3] = True  # no empty mask
+        patches, other, parts, shared = heat, mask, [], torch.zeros(1)
+        # of the 4 pixels at the limit, 2 or 3 are to be chosen, and some of them are the object's
+        while parts != [0.5, 0.75] or not ((shared > 0) & (shared < 4)).all():
+            patches = torch.rand(3, 2, 3, generator=generator).repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+            other = torch.rand(3, 4, 6, generator=generator) < 0.4
+            other[:, 1, 1:3] = True
+            _, at, part = _chosen(patches, other)
+            parts, shared = sorted(set(part.flatten().tolist())), (at & other.flatten(1)).sum(dim=1)
+        return [(heat, mask), (patches, other)]
 
     return _telling(iou, seed, draw)
 
@@ -174,7 +198,7 @@ def _iou_inputs(seed: int) -> Pairs:
 def _iou_cases(generator: Generator) -> Iterator[Case]:
     (heat, mask), (patches, other) = _iou_inputs(generator.initial_seed())
     yield Case("3 pictures of 4 x 5 pixels, no two equally hot", {"heat": heat, "mask": mask})
-    yield Case("2 pictures of 4 x 6 pixels, equally hot in patches of 2 x 2", {"heat": patches, "mask": other})
+    yield Case("3 pictures of 4 x 6 pixels, equally hot in patches of 2 x 2", {"heat": patches, "mask": other})
 
 
 def _chosen(heat: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -191,30 +215,41 @@ def _over_union(chosen: Tensor, mask: Tensor) -> Tensor:
     return both / (chosen.sum(dim=1) + mask.sum(dim=1) - both)
 
 
-def _iou(heat: Tensor, mask: Tensor) -> Tensor:
+def _counted(heat: Tensor, mask: Tensor) -> Tensor:
     above, at, part = _chosen(heat, mask)
-    return _over_union(above + at * part, mask)
+    return above + at * part
+
+
+def _iou(heat: Tensor, mask: Tensor) -> Tensor:
+    return _over_union(_counted(heat, mask), mask)
+
+
+def _by_formula(heat: Tensor, mask: Tensor, part: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """S / (2 k - S), where pixels at the limit add `part(k - n_above, n_at, those on the object)` to S."""
+    (above, at, _), mask = _chosen(heat, mask), mask.flatten(1)
+    k, counts = mask.sum(dim=1), (at & mask).sum(dim=1)
+    S = (above & mask).sum(dim=1) + part(k - above.sum(dim=1), at.sum(dim=1), counts)
+    return S / (2 * k - S)
 
 
 iou = Exercise("iou", 3, "09-inside-the-vit#7 Marking a map", _iou, _iou_cases)
 
 
-@iou.mistake(
-    "You choose the pixels above half of the largest number. How many those are depends on the map's scale; here it "
-    "is as many as the object has.",
-    source="A fixed share of the maximum, as in Zhou et al. (2016), CAM (20 %), and many copies.",
+_beliefs(
+    iou,
+    above_half_of_the_largest=(
+        "You choose the pixels above half of the largest number. How many those are depends on the map's scale; here "
+        "it is as many as the object has.",
+        "A fixed share of the maximum, as in Zhou et al. (2016), CAM (20 %), and many copies.",
+        lambda heat, mask: _over_union(heat > heat.amax(dim=(1, 2), keepdim=True) / 2, mask),
+    ),
+    above_one_half=(
+        "You choose the pixels above 0.5. A map has its own scale, and weights are shares of 1: here as many pixels "
+        "are chosen as the object has.",
+        "IOUScore(threshold=0.5) in qubvel/segmentation_models, made for probabilities (its issue 352)",
+        lambda heat, mask: _over_union(heat > 0.5, mask),
+    ),
 )
-def above_half_of_the_largest(heat, mask):
-    return _over_union(heat > heat.amax(dim=(1, 2), keepdim=True) / 2, mask)
-
-
-@iou.mistake(
-    "You choose the pixels above 0.5. A map has its own scale, and weights are shares of 1: here as many pixels are "
-    "chosen as the object has.",
-    source="IOUScore(threshold=0.5) in qubvel/segmentation_models, made for probabilities (its issue 352)",
-)
-def above_one_half(heat, mask):
-    return _over_union(heat > 0.5, mask)
 
 
 @iou.mistake(
@@ -227,49 +262,37 @@ def one_too_many(heat, mask):
     return _over_union(heat.flatten(1) >= limit, mask)
 
 
-@iou.mistake(
-    "You choose the pixels above the map's mean. How many those are depends on the map; here it is as many as the "
-    "object has.",
-    source="hila-chefer/Transformer-Explainability, baselines/ViT/imagenet_seg_eval.py (`ret = Res.mean()`)",
+_beliefs(
+    iou,
+    above_the_mean=(
+        "You choose the pixels above the map's mean. How many those are depends on the map; here it is as many as the "
+        "object has.",
+        "hila-chefer/Transformer-Explainability, baselines/ViT/imagenet_seg_eval.py (`ret = Res.mean()`)",
+        lambda heat, mask: _over_union(heat > heat.mean(dim=(1, 2), keepdim=True), mask),
+    ),
+    recall=(
+        "You divide by the size of the object alone: that is recall (and here the Dice score too). The union also "
+        "holds the chosen pixels beside the object.",
+        "https://github.com/huggingface/evaluate/issues/421 (an IoU that was recall)",
+        lambda heat, mask: (_counted(heat, mask) * mask.flatten(1)).sum(dim=1) / mask.sum(dim=(1, 2)),
+    ),
+    shared_pixels_counted_twice=(
+        "The union counts the shared pixels twice: once with the object, once with the chosen ones. A perfect map "
+        "would get 0.5.",
+        "https://github.com/Striveworks/valor/issues/5",
+        lambda heat, mask: (_counted(heat, mask) * mask.flatten(1)).sum(dim=1) / mask.sum(dim=(1, 2)) / 2,
+    ),
+    all_at_the_limit=(
+        "All pixels at the limit are chosen: more than the object has. They share what is left, each in part.",
+        "`heat >= heat.topk(k).values[-1]`, the usual way to cut at the k-th largest number.",
+        lambda heat, mask: _over_union(sum(_chosen(heat, mask)[:2]), mask),
+    ),
+    none_at_the_limit=(
+        "No pixel at the limit is chosen, so fewer than the object has. They share what is left: each counts in part.",
+        "`>` for `>=` at the k-th largest number.",
+        lambda heat, mask: _over_union(_chosen(heat, mask)[0], mask),
+    ),
 )
-def above_the_mean(heat, mask):
-    return _over_union(heat > heat.mean(dim=(1, 2), keepdim=True), mask)
-
-
-@iou.mistake(
-    "You divide by the size of the object alone: that is recall. The union also holds the chosen pixels beside the "
-    "object.",
-    source="https://github.com/huggingface/evaluate/issues/421 (an IoU that was recall)",
-)
-def recall(heat, mask):
-    above, at, part = _chosen(heat, mask)
-    return ((above + at * part) * mask.flatten(1)).sum(dim=1) / mask.flatten(1).sum(dim=1)
-
-
-@iou.mistake(
-    "The union counts the shared pixels twice: once with the object, once with the chosen ones. A perfect map would "
-    "get 0.5.",
-    source="https://github.com/Striveworks/valor/issues/5",
-)
-def shared_pixels_counted_twice(heat, mask):
-    return recall(heat, mask) / 2
-
-
-@iou.mistake(
-    "All pixels at the limit are chosen, so more than the object has. They share what is left: each counts in part.",
-    source="`heat >= heat.topk(k).values[-1]`, the usual way to cut at the k-th largest number.",
-)
-def all_at_the_limit(heat, mask):
-    above, at, _ = _chosen(heat, mask)
-    return _over_union(above | at, mask)
-
-
-@iou.mistake(
-    "No pixel at the limit is chosen, so fewer than the object has. They share what is left: each counts in part.",
-    source="`>` for `>=` at the k-th largest number.",
-)
-def none_at_the_limit(heat, mask):
-    return _over_union(_chosen(heat, mask)[0], mask)
 
 
 @iou.mistake(
@@ -294,22 +317,52 @@ def places_from_topk(heat, mask):
     return _over_union(chosen, mask)
 
 
-@iou.mistake(
-    "You choose the coldest pixels. `kthvalue`, and sorting as it comes, count from the smallest number.",
-    source="torch.kthvalue returns the k-th smallest number (its documentation).",
+_beliefs(
+    iou,
+    the_coldest=(
+        "You choose the coldest pixels. `kthvalue`, and sorting as it comes, count from the smallest number.",
+        "torch.kthvalue returns the k-th smallest number (its documentation).",
+        lambda heat, mask: _iou(-heat, mask),
+    ),
+    one_number_for_the_batch=(
+        "One number for the whole batch: pixels of all pictures are added before you divide. Each picture gets its own "
+        "mark, shape `(B,)`.",
+        "https://github.com/chengchunhsu/WSIS_BBTP/issues/11 (sums over the wrong axes in an IoU)",
+        lambda heat, mask: _over_union(_counted(heat, mask).reshape(1, -1), mask.reshape(1, -1))[0],
+    ),
+    each_at_the_limit_counts_one=(
+        "In your S each pixel at the limit counts 1. It counts (k - n_>) / n_=: only k - n_> pixels are still to be "
+        "chosen, and all n_= share them.",
+        lambda heat, mask: _by_formula(heat, mask, lambda left, n, shared: shared),
+    ),
+    each_at_the_limit_counts_nothing=(
+        "In your S pixels at the limit count 0. Each counts (k - n_>) / n_=, which is below 1 and no whole number: "
+        "`>` alone leaves it out, `//` rounds it to 0.",
+        lambda heat, mask: _by_formula(heat, mask, lambda left, n, shared: 0 * shared),
+    ),
+    one_pixel_shared_at_the_limit=(
+        "In your S each pixel at the limit counts 1 / n_=, as if one pixel were still to be chosen. k - n_> are.",
+        lambda heat, mask: _by_formula(heat, mask, lambda left, n, shared: shared / n),
+    ),
+    object_first_at_the_limit=(
+        "At the limit you choose pixels on the object first, in favour of the map. Each of them counts in part.",
+        lambda heat, mask: _by_formula(heat, mask, lambda left, n, shared: torch.minimum(left, shared)),
+    ),
+    object_last_at_the_limit=(
+        "At the limit you choose pixels beside the object first, against the map. Each of them counts in part.",
+        lambda heat, mask: _by_formula(heat, mask, lambda left, n, shared: (left - n + shared).clamp(min=0)),
+    ),
+    rounded_at_the_limit=(
+        "In your S what the pixels at the limit add is rounded down to a whole number. It is a share: `/`, not `//`.",
+        lambda heat, mask: _by_formula(heat, mask, lambda left, n, shared: shared * left // n),
+    ),
+    above_half_after_stretching=(
+        "You stretch the map from 0 to 1 and choose what lies above one half. How many pixels those are depends on the "
+        "map; here it is as many as the object has.",
+        "Maps stretched by `(x - x.min()) / (x.max() - x.min())` and cut at a fixed number, in many evaluations.",
+        lambda heat, mask: _over_union(heat > (heat.amax((1, 2), True) + heat.amin((1, 2), True)) / 2, mask),
+    ),
 )
-def the_coldest(heat, mask):
-    return _iou(-heat, mask)
-
-
-@iou.mistake(
-    "One number for the whole batch: pixels of all pictures are added before you divide. Each picture gets its own "
-    "mark, shape `(B,)`.",
-    source="https://github.com/chengchunhsu/WSIS_BBTP/issues/11 (sums over the wrong axes in an IoU)",
-)
-def one_number_for_the_batch(heat, mask):
-    above, at, part = _chosen(heat, mask)
-    return _over_union((above + at * part).flatten()[None], mask.flatten()[None])[0]
 
 
 # ---- 6.3 rollout
@@ -342,88 +395,86 @@ rollout = Exercise(
 )
 
 
-@rollout.mistake(
-    "The residual stream is missing: each layer is the mean over heads alone. A token also keeps what it had, and that "
-    "is the identity.",
-    source="https://github.com/google-research/vision_transformer/issues/18 (vit-keras, before it was amended)",
+_beliefs(
+    rollout,
+    without_the_residual_stream=(
+        "The residual stream is missing: each layer is the mean over heads alone. A token also keeps what it had, and "
+        "that is the identity.",
+        "https://github.com/google-research/vision_transformer/issues/18 (vit-keras, before it was amended)",
+        lambda weights: _rolled(weights, layer=lambda A: A),
+    ),
+    first_layer_on_the_left=(
+        "The product runs the wrong way. Rows of the last layer choose among what earlier layers brought, so the last "
+        "layer stands on the left.",
+        "A product written as the layers run, first layer on the left, where the formula has it on the right.",
+        lambda weights: _rolled(weights, join=lambda A, R: R @ A),
+    ),
+    largest_head=(
+        "You take the largest weight over heads. The formula takes the mean, and with it rows sum to 1.",
+        "jacobgil/vit-explain, vit_rollout.py: head_fusion='max'",
+        lambda weights: _rolled(weights, heads=lambda w: w.amax(dim=1)),
+    ),
+    smallest_head=(
+        "You take the smallest weight over heads. The formula takes the mean, and with it rows sum to 1.",
+        "jacobgil/vit-explain, vit_rollout.py: head_fusion='min'",
+        lambda weights: _rolled(weights, heads=lambda w: w.amin(dim=1)),
+    ),
+    mean_over_pictures_for_heads=(
+        "The mean runs over the pictures, axis 0, and their maps are mixed. Heads are axis 1.",
+        "`mean(dim=0)`, right for one picture's weights (h, L, L), as in many notebooks, used on a batch.",
+        lambda weights: _rolled(weights, heads=lambda w: w.mean(dim=0)),
+    ),
+    not_halved=(
+        "The identity is added, but nothing is halved: your rows sum to 2 for each layer, multiplied. Attention and "
+        "identity count one half each.",
+        "R + A R, the rule of Chefer et al. (2021), hila-chefer/Transformer-MM-Explainability, called rollout.",
+        lambda weights: _rolled(weights, layer=lambda A: A + torch.eye(A.shape[-1])),
+    ),
+    identity_at_the_end=(
+        "The identity is added once, after the product. Each layer has its own residual stream: it belongs inside.",
+        "'Add the identity to account for residual connections' (google-research/vision_transformer, issue 18), read "
+        "as one step at the end.",
+        lambda weights: _layer(_rolled(weights, layer=lambda A: A)),
+    ),
+    last_layer_only=(
+        "This is the last layer alone. What its tokens hold was fetched by the layers before: multiply all of them.",
+        "https://github.com/jo1jun/Vision_Transformer/issues/1 (why multiply, and not take one layer's matrix?)",
+        lambda weights: _layer(weights[-1].mean(dim=1)),
+    ),
+    number_by_number=(
+        "`*` multiplies number by number. Following attention through two layers is a matrix product.",
+        "`*` for `@`: numpy.matrix and MATLAB against torch, in many questions of beginners.",
+        lambda weights: _rolled(weights, join=torch.mul),
+    ),
+    without_the_first_layer=(
+        "The first layer is left out: the loop starts from the identity and skips it, or starts from the second layer.",
+        "hila-chefer/Transformer-Explainability: rollout from start_layer=1 in imagenet_seg_eval.py",
+        lambda weights: _rolled(weights[1:]),
+    ),
+    heads_summed=(
+        "You add the heads. The formula takes their mean: each row of A then still sums to 1, not to h.",
+        lambda weights: _rolled(weights, heads=lambda w: w.sum(dim=1)),
+    ),
+    row_of_cls_alone=(
+        "You return the row of [CLS] alone. Here the whole matrix is asked for, `(B, L, L)`; task 6.4 picks the row.",
+        "`result[0, 0, 1:]` at the end of vit_rollout.py in jacobgil/vit-explain",
+        lambda weights: _rolled(weights)[:, 0, 1:],
+    ),
+    first_layer_without_its_identity=(
+        "The first layer enters as the bare mean over heads, the others with half the identity. Every layer has its "
+        "residual stream, the first one too.",
+        lambda weights: functools.reduce(lambda R, w: _layer(w.mean(1)) @ R, weights[1:], weights[0].mean(1)),
+    ),
+    attention_alone_halved=(
+        "Attention is halved, the identity isn't: rows sum to 1.5 for each layer, multiplied. Both count one half.",
+        lambda weights: _rolled(weights, layer=lambda A: A / 2 + torch.eye(A.shape[-1])),
+    ),
+    identity_for_what_was_known=(
+        "In each step you add half the identity to the product. The residual stream keeps what a token already held, "
+        "and that is R, not I.",
+        lambda weights: functools.reduce(lambda R, w: _layer(w.mean(1) @ R), weights, torch.eye(weights[0].shape[-1])),
+    ),
 )
-def without_the_residual_stream(weights):
-    return _rolled(weights, layer=lambda A: A)
-
-
-@rollout.mistake(
-    "The product runs the wrong way. Rows of the last layer choose among what earlier layers brought, so the last "
-    "layer stands on the left.",
-    source="A product written as the layers run, first layer on the left, where the formula has it on the right.",
-)
-def first_layer_on_the_left(weights):
-    return _rolled(weights, join=lambda A, R: R @ A)
-
-
-@rollout.mistake(
-    "You take the largest weight over heads. The formula takes the mean, and with it rows sum to 1.",
-    source="jacobgil/vit-explain, vit_rollout.py: head_fusion='max'",
-)
-def largest_head(weights):
-    return _rolled(weights, heads=lambda w: w.amax(dim=1))
-
-
-@rollout.mistake(
-    "You take the smallest weight over heads. The formula takes the mean, and with it rows sum to 1.",
-    source="jacobgil/vit-explain, vit_rollout.py: head_fusion='min'",
-)
-def smallest_head(weights):
-    return _rolled(weights, heads=lambda w: w.amin(dim=1))
-
-
-@rollout.mistake(
-    "The mean runs over the pictures, axis 0, and their maps are mixed. Heads are axis 1.",
-    source="`mean(dim=0)`, right for one picture's weights (h, L, L), as in many notebooks, used on a batch.",
-)
-def mean_over_pictures_for_heads(weights):
-    return _rolled(weights, heads=lambda w: w.mean(dim=0))
-
-
-@rollout.mistake(
-    "The identity is added, but nothing is halved: your rows sum to 2 for each layer, multiplied. Attention and "
-    "identity count one half each.",
-    source="R + A R, the rule of Chefer et al. (2021), hila-chefer/Transformer-MM-Explainability, called rollout.",
-)
-def not_halved(weights):
-    return _rolled(weights, layer=lambda A: A + torch.eye(A.shape[-1]))
-
-
-@rollout.mistake(
-    "The identity is added once, after the product. Each layer has its own residual stream: it belongs inside.",
-    source="'Add the identity to account for residual connections' (google-research/vision_transformer, issue 18), "
-    "read as one step at the end.",
-)
-def identity_at_the_end(weights):
-    return _layer(without_the_residual_stream(weights))
-
-
-@rollout.mistake(
-    "This is the last layer alone. What its tokens hold was fetched by the layers before: multiply all of them.",
-    source="https://github.com/jo1jun/Vision_Transformer/issues/1 (why multiply, and not take one layer's matrix?)",
-)
-def last_layer_only(weights):
-    return _layer(weights[-1].mean(dim=1))
-
-
-@rollout.mistake(
-    "`*` multiplies number by number. Following attention through two layers is a matrix product.",
-    source="`*` for `@`: numpy.matrix and MATLAB against torch, in many questions of beginners.",
-)
-def number_by_number(weights):
-    return _rolled(weights, join=torch.mul)
-
-
-@rollout.mistake(
-    "The first layer is left out: the loop starts from the identity and skips it, or starts from the second layer.",
-    source="hila-chefer/Transformer-Explainability: rollout from start_layer=1 in imagenet_seg_eval.py",
-)
-def without_the_first_layer(weights):
-    return _rolled(weights[1:])
 
 
 # ---- 6.4 from a matrix to a picture
@@ -449,80 +500,67 @@ pixel_map = Exercise(
 )
 
 
-@pixel_map.mistake(
-    "This is the column of [CLS]: what the patches take from [CLS]. The map is its row: what [CLS] takes from them.",
-    source="Queries and keys exchanged: `attention[:, :, 1:, 0]` for `[:, :, 0, 1:]`, a slip of two digits.",
+_beliefs(
+    pixel_map,
+    column_of_cls=(
+        "This is the column of [CLS]: what patches take from [CLS]. The map is its row, what [CLS] takes from them.",
+        "Queries and keys exchanged: `attention[:, :, 1:, 0]` for `[:, :, 0, 1:]`, a slip of two digits.",
+        lambda R, grid, P: _spread(R[:, 1:, 0], grid, P),
+    ),
+    cls_kept_last_patch_dropped=(
+        "Your map begins with what [CLS] takes from itself, and the last patch is lost: all others stand one place "
+        "off. [CLS] is the first key.",
+        "https://github.com/youweiliang/evit/issues/15 (which keys of the row are patches?)",
+        lambda R, grid, P: _spread(R[:, 0, :-1], grid, P),
+    ),
+    grid_turned=(
+        "Rows and columns of the grid are exchanged, and the shape is `(B, W, H)`. `grid_size` is rows, then columns.",
+        "https://github.com/facebookresearch/dino/issues/180 (`w, h = img.shape[1], img.shape[2]`)",
+        lambda R, grid, P: _spread(R[:, 0, 1:], grid[::-1], P),
+    ),
+    column_by_column=(
+        "The shape is right, but the patches are laid out column by column. They are counted row by row.",
+        "https://github.com/lightly-ai/lightly-train/pull/189 (w and h swapped, found with images not square)",
+        lambda R, grid, P: _spread(R[:, 0, 1:], grid[::-1], P).mT,
+    ),
+    tiled=(
+        "The small map is laid side by side like tiles. Repeat each number in place, as a block of P x P pixels.",
+        "torch.Tensor.repeat behaves like numpy.tile, unlike numpy.repeat (a warning in torch's documentation).",
+        lambda R, grid, P: R[:, 0, 1:].unflatten(1, grid).repeat(1, P, P),
+    ),
+    smoothed=(
+        "The map is smoothed between patches. It then looks finer than it is: repeat each number over its patch.",
+        "jacobgil/vit-explain resizes the mask by cv2.resize, which interpolates between patches by default.",
+        lambda R, grid, P: F.interpolate(R[:, None, 0, 1:].unflatten(2, grid), scale_factor=P, mode="bilinear")[:, 0],
+    ),
+    left_at_patches=(
+        "This has one number a patch, shape `(B, g_h, g_w)`. The mask has one a pixel: enlarge each by P x P.",
+        "vit-explain's rollout returns the small map, and leaves the resizing to the caller.",
+        lambda R, grid, P: R[:, 0, 1:].unflatten(1, grid),
+    ),
+    mean_of_all_rows=(
+        "You average the rows of all tokens. The class is read from [CLS] alone, so its row is the map.",
+        "https://github.com/jacobgil/vit-explain/issues/25 (`result[0].mean(0)`)",
+        lambda R, grid, P: _spread(R.mean(dim=1)[:, 1:], grid, P),
+    ),
+    stretched=(
+        "You divide each map by its largest number. Then maps of two models can't be compared: keep the scale.",
+        "jacobgil/vit-explain, vit_rollout.py: `mask = mask / np.max(mask)`",
+        lambda R, grid, P: _spread(R[:, 0, 1:] / R[:, 0, 1:].amax(dim=1, keepdim=True), grid, P),
+    ),
+    stretched_from_0_to_1=(
+        "You stretch each map from 0 to 1: its smallest number is subtracted, the rest divided. Keep the numbers, or "
+        "maps of two models can't be compared.",
+        "`(x - x.min()) / (x.max() - x.min())` before a map is shown, in most code that draws them.",
+        lambda R, grid, P: _spread(
+            (row := R[:, 0, 1:]).sub(row.amin(1, True)) / (row.amax(1, True) - row.amin(1, True)), grid, P
+        ),
+    ),
+    pictures_repeated=(
+        "You repeat axes 0 and 1. Axis 0 is the pictures; H and W are axes 1 and 2.",
+        lambda R, grid, P: R[:, 0, 1:].unflatten(1, grid).repeat_interleave(P, 0).repeat_interleave(P, 1),
+    ),
 )
-def column_of_cls(R, grid_size, patch_size):
-    return _spread(R[:, 1:, 0], grid_size, patch_size)
-
-
-@pixel_map.mistake(
-    "Your map begins with what [CLS] takes from itself, and the last patch is lost: all others stand one place off. "
-    "[CLS] is the first key.",
-    source="https://github.com/youweiliang/evit/issues/15 (which keys of the row are patches?)",
-)
-def cls_kept_last_patch_dropped(R, grid_size, patch_size):
-    return _spread(R[:, 0, :-1], grid_size, patch_size)
-
-
-@pixel_map.mistake(
-    "Rows and columns of the grid are exchanged, and the shape is `(B, W, H)`. `grid_size` is rows, then columns.",
-    source="https://github.com/facebookresearch/dino/issues/180 (`w, h = img.shape[1], img.shape[2]`)",
-)
-def grid_turned(R, grid_size, patch_size):
-    return _spread(R[:, 0, 1:], grid_size[::-1], patch_size)
-
-
-@pixel_map.mistake(
-    "The shape is right, but the patches are laid out column by column. They are counted row by row.",
-    source="https://github.com/lightly-ai/lightly-train/pull/189 (w and h swapped, found with images not square)",
-)
-def column_by_column(R, grid_size, patch_size):
-    return _spread(R[:, 0, 1:], grid_size[::-1], patch_size).mT
-
-
-@pixel_map.mistake(
-    "The small map is laid side by side P times, like tiles. Each number should be repeated in place, as a block of "
-    "P x P pixels.",
-    source="torch.Tensor.repeat behaves like numpy.tile, unlike numpy.repeat (a warning in torch's documentation).",
-)
-def tiled(R, grid_size, patch_size):
-    return R[:, 0, 1:].unflatten(1, grid_size).repeat(1, patch_size, patch_size)
-
-
-@pixel_map.mistake(
-    "The map is smoothed between patches. It then looks finer than it is: repeat each number over its patch.",
-    source="jacobgil/vit-explain resizes the mask by cv2.resize, which interpolates between patches by default.",
-)
-def smoothed(R, grid_size, patch_size):
-    grid = R[:, None, 0, 1:].unflatten(2, grid_size)
-    return F.interpolate(grid, scale_factor=patch_size, mode="bilinear", align_corners=False)[:, 0]
-
-
-@pixel_map.mistake(
-    "This has one number a patch, shape `(B, g_h, g_w)`. The mask has one a pixel: repeat each one over P x P pixels.",
-    source="vit-explain's rollout returns the small map, and leaves the resizing to the caller.",
-)
-def left_at_patches(R, grid_size, patch_size):
-    return R[:, 0, 1:].unflatten(1, grid_size)
-
-
-@pixel_map.mistake(
-    "You average the rows of all tokens. The class is read from [CLS] alone, so its row is the map.",
-    source="https://github.com/jacobgil/vit-explain/issues/25 (`result[0].mean(0)`)",
-)
-def mean_of_all_rows(R, grid_size, patch_size):
-    return _spread(R.mean(dim=1)[:, 1:], grid_size, patch_size)
-
-
-@pixel_map.mistake(
-    "You divide each map by its largest number. Then maps of two models can't be compared any more: keep the scale.",
-    source="jacobgil/vit-explain, vit_rollout.py: `mask = mask / np.max(mask)`",
-)
-def stretched(R, grid_size, patch_size):
-    row = R[:, 0, 1:]
-    return _spread(row / row.amax(dim=1, keepdim=True), grid_size, patch_size)
 
 
 # ---- 6.5 how far a head looks
@@ -541,6 +579,17 @@ def _distance(weights: Tensor, grid_size, P, distances=None, scale=lambda A: A /
     return (scale(weights[:, :, 1:, 1:]) * distances).sum(dim=-1)
 
 
+def _apart(rows: Tensor, columns: Tensor, P: int, p: float = 2.0) -> Tensor:
+    places = P * torch.stack([rows, columns], dim=1).float()
+    return torch.cdist(places, places, p)
+
+
+def _indices(grid_size: tuple[int, int], divisor: int | None = None) -> tuple[Tensor, Tensor]:
+    """Row and column of each patch."""
+    i = torch.arange(grid_size[0] * grid_size[1])
+    return i // (divisor or grid_size[1]), i % grid_size[1]
+
+
 def _mean(distances: Tensor) -> Tensor:
     return distances.mean(dim=(0, 2))
 
@@ -554,111 +603,81 @@ attention_distance = Exercise(
 )
 
 
-@attention_distance.mistake(
-    "[CLS] is cut off, and what is left of each row no longer sums to 1. Heads that look at [CLS] a lot then seem to "
-    "look less far: scale the rows.",
-    source="keras.io, 'Investigating Vision Transformer representations': compute_mean_attention_dist, often copied",
+_beliefs(
+    attention_distance,
+    rows_not_scaled=(
+        "[CLS] is cut off, and what is left of each row no longer sums to 1. Heads that look at [CLS] a lot then seem "
+        "to look less far: scale the rows.",
+        "keras.io, 'Investigating Vision Transformer representations': compute_mean_attention_dist, often copied",
+        lambda w, grid, P: _mean(_distance(w, grid, P, scale=lambda A: A)),
+    ),
+    a_second_softmax=(
+        "A second softmax makes each row nearly equal: what a head prefers is lost. Divide each row by its sum.",
+        "softmax taken for 'make it sum to 1', on weights that have been through one already.",
+        lambda w, grid, P: _mean(_distance(w, grid, P, scale=lambda A: A.softmax(dim=-1))),
+    ),
+    in_patches=(
+        "These are steps on the grid. One step is P pixels, and the answer is asked for in pixels.",
+        "https://github.com/google-research/vision_transformer/issues/162 ('distance on the token grid')",
+        lambda w, grid, P: _mean(_distance(w, grid, 1)),
+    ),
+    squared=(
+        "Your distances are squared: the root is missing. A patch 2 steps away would count as 4 steps.",
+        "Squared distances, as `((a - b) ** 2).sum(-1)` gives them when the root is forgotten.",
+        lambda w, grid, P: _mean(_distance(w, grid, P, introspect.patch_distances(grid, P) ** 2)),
+    ),
+    along_streets=(
+        "You add the distances down and across: the way along streets. Asked for is the straight line between centres.",
+        "`(a - b).abs().sum(-1)`, or cdist with p=1: the Manhattan distance.",
+        lambda w, grid, P: _mean(_distance(w, grid, P, _apart(*_indices(grid), P, p=1))),
+    ),
+    grid_exchanged=(
+        "Rows and columns of the grid are exchanged, so most patches are measured from the wrong place. `grid_size` is "
+        "rows, then columns; patches are counted row by row.",
+        "https://github.com/facebookresearch/dino/issues/180; or meshgrid with indexing='xy'",
+        lambda w, grid, P: _mean(_distance(w, grid[::-1], P)),
+    ),
+    without_the_weights=(
+        "This mean over the keys doesn't use the weights: every head gets the same number. Each distance counts by the "
+        "weight of its key.",
+        "https://github.com/google-research/vision_transformer/issues/162 ('averaging the distance' misread)",
+        lambda w, grid, P: _mean(_distance(torch.ones_like(w), grid, P)),
+    ),
+    cls_at_distance_zero=(
+        "[CLS] is counted as a patch at distance 0 from all others. Leave it out as a query and as a key.",
+        "A row and a column of zeros added to the table of distances, so that the shapes fit.",
+        lambda w, grid, P: _mean((w * F.pad(introspect.patch_distances(grid, P), (1, 0, 1, 0))).sum(dim=-1)),
+    ),
+    without_itself=(
+        "A patch's look at itself is left out. It belongs to the mean, with distance 0.",
+        "'The distance to all other patches' (Dosovitskiy et al., 2021, figure 11), read as without itself.",
+        lambda w, grid, P: _mean(_distance(w * (1 - torch.eye(w.shape[-1])), grid, P)),
+    ),
+    columns_scaled=(
+        "Columns are scaled instead of rows. A row belongs to one query, and its shares over the keys must sum to 1.",
+        "`A / A.sum(dim=-1)` without keepdim scales by the wrong axis: jacobgil/vit-explain, issue 16",
+        lambda w, grid, P: _mean(_distance(w, grid, P, scale=lambda A: A / A.sum(dim=-2, keepdim=True))),
+    ),
+    mean_over_heads_too=(
+        "One number for all heads. Heads differ, and that is the point: take the mean over pictures and queries only.",
+        "`.mean()` without axes; figures that show one distance a layer.",
+        lambda w, grid, P: _distance(w, grid, P).mean(),
+    ),
+    pictures_kept_apart=(
+        "One number for each picture and head, shape `(B, h)`. Take the mean over the pictures too.",
+        "keras.io, 'Investigating Vision Transformer representations': it returns one a picture and head",
+        lambda w, grid, P: _distance(w, grid, P).mean(dim=2),
+    ),
+    mean_over_keys=(
+        "You take a mean over the keys as well. The shares of a row already sum to 1: sum over the keys, and take the "
+        "mean over queries and pictures only.",
+        lambda w, grid, P: _distance(w, grid, P).mean(dim=(0, 2)) / (w.shape[-1] - 1),
+    ),
+    rows_counted_by_the_height=(
+        "To find a patch's row you divide by the height of the grid. Each row holds g_w patches, not g_h.",
+        lambda w, grid, P: _mean(_distance(w, grid, P, _apart(*_indices(grid, grid[0]), P))),
+    ),
 )
-def rows_not_scaled(weights, grid_size, patch_size):
-    return _mean(_distance(weights, grid_size, patch_size, scale=lambda A: A))
-
-
-@attention_distance.mistake(
-    "A second softmax makes rows sum to 1, and nearly equal: what a head prefers is lost. Divide each row by its sum.",
-    source="softmax taken for 'make it sum to 1', on weights that have been through one already.",
-)
-def a_second_softmax(weights, grid_size, patch_size):
-    return _mean(_distance(weights, grid_size, patch_size, scale=lambda A: A.softmax(dim=-1)))
-
-
-@attention_distance.mistake(
-    "These are steps on the grid. One step is P pixels, and the answer is asked for in pixels.",
-    source="https://github.com/google-research/vision_transformer/issues/162 ('distance on the token grid')",
-)
-def in_patches(weights, grid_size, patch_size):
-    return _mean(_distance(weights, grid_size, 1))
-
-
-@attention_distance.mistake(
-    "Your distances are squared: the root is missing. A patch 2 steps away would count as 4 steps.",
-    source="Squared distances, as `((a - b) ** 2).sum(-1)` gives them when the root is forgotten.",
-)
-def squared(weights, grid_size, patch_size):
-    distances = introspect.patch_distances(grid_size, patch_size)
-    return _mean(_distance(weights, grid_size, patch_size, distances**2))
-
-
-def _places(grid_size, P) -> Tensor:
-    return torch.cartesian_prod(*(torch.arange(side) for side in grid_size)).float() * P
-
-
-@attention_distance.mistake(
-    "You add the distances down and across: the way along streets. Asked for is the straight line between centres.",
-    source="`(a - b).abs().sum(-1)`, or cdist with p=1: the Manhattan distance.",
-)
-def along_streets(weights, grid_size, patch_size):
-    places = _places(grid_size, patch_size)
-    return _mean(_distance(weights, grid_size, patch_size, torch.cdist(places, places, p=1)))
-
-
-@attention_distance.mistake(
-    "Rows and columns of the grid are exchanged, so most patches are measured from the wrong place. `grid_size` is "
-    "rows, then columns; patches are counted row by row.",
-    source="https://github.com/facebookresearch/dino/issues/180; or meshgrid with indexing='xy'",
-)
-def grid_exchanged(weights, grid_size, patch_size):
-    return _mean(_distance(weights, grid_size[::-1], patch_size))
-
-
-@attention_distance.mistake(
-    "This mean over the keys doesn't use the weights: every head gets the same number. Each distance counts by the "
-    "weight of its key.",
-    source="https://github.com/google-research/vision_transformer/issues/162 ('averaging the distance' misread)",
-)
-def without_the_weights(weights, grid_size, patch_size):
-    return _mean(_distance(torch.ones_like(weights), grid_size, patch_size))
-
-
-@attention_distance.mistake(
-    "[CLS] is counted as a patch at distance 0 from all others. It has no place: leave it out as a query and as a key.",
-    source="A row and a column of zeros added to the table of distances, so that the shapes fit.",
-)
-def cls_at_distance_zero(weights, grid_size, patch_size):
-    padded = F.pad(introspect.patch_distances(grid_size, patch_size), (1, 0, 1, 0))
-    return _mean((weights * padded).sum(dim=-1))
-
-
-@attention_distance.mistake(
-    "A patch's look at itself is left out. It belongs to the mean, with distance 0.",
-    source="'The distance to all other patches' (Dosovitskiy et al., 2021, figure 11), read as without itself.",
-)
-def without_itself(weights, grid_size, patch_size):
-    others = weights * (1 - torch.eye(weights.shape[-1]))
-    return _mean(_distance(others, grid_size, patch_size))
-
-
-@attention_distance.mistake(
-    "Columns are scaled instead of rows. A row belongs to one query, and its shares over the keys must sum to 1.",
-    source="`A / A.sum(dim=-1)` without keepdim scales by the wrong axis: jacobgil/vit-explain, issue 16",
-)
-def columns_scaled(weights, grid_size, patch_size):
-    return _mean(_distance(weights, grid_size, patch_size, scale=lambda A: A / A.sum(dim=-2, keepdim=True)))
-
-
-@attention_distance.mistake(
-    "One number for all heads. Heads differ, and that is the point: take the mean over pictures and queries only.",
-    source="`.mean()` without axes; figures that show one distance a layer.",
-)
-def mean_over_heads_too(weights, grid_size, patch_size):
-    return _distance(weights, grid_size, patch_size).mean()
-
-
-@attention_distance.mistake(
-    "One number for each picture and head, shape `(B, h)`. Take the mean over the pictures too.",
-    source="keras.io, 'Investigating Vision Transformer representations': it returns one a picture and head",
-)
-def pictures_kept_apart(weights, grid_size, patch_size):
-    return _distance(weights, grid_size, patch_size).mean(dim=2)
 
 
 # ---- 6.6 attention weights from a model
@@ -706,32 +725,39 @@ def _collect_cases(generator: Generator) -> Iterator[Case]:
     yield Case("a ViT whose head raises an error, in training mode", {"model": stops, "images": images})
 
 
-def _hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+def _hooks(model: nn.Module) -> set[int]:
+    return {hook for module in model.modules() for hook in (*module._forward_hooks, *module._forward_pre_hooks)}
 
 
 def _state(model: nn.Module) -> dict[str, list]:
     modules = list(model.modules())
     return {
-        "training mode as before": [module.training for module in modules],
-        "use_faster_attention as before": [getattr(module, "use_faster_attention", None) for module in modules],
-        "methods as before": ["forward" in vars(module) for module in modules],
+        "mode unchanged, training or evaluation": [module.training for module in modules],
+        "use_faster_attention unchanged": [getattr(module, "use_faster_attention", None) for module in modules],
+        "methods unchanged": ["forward" in vars(module) for module in modules],
     }
 
 
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
 def _collect_run(answer, model: nn.Module, images: Tensor) -> Iterator[tuple[str, object]]:
-    before, found, stopped, ends = _state(model), None, False, True
+    for module in _attentions(model):  # someone else's
+        module.register_forward_hook(lambda *_: None)
+        module.register_forward_pre_hook(lambda *_: None)
+    before, hooks, found, stopped, ends = _state(model), _hooks(model), None, False, True
     try:
         found = answer(model, images)
     except _Stop:
         stopped = True
     except RecursionError:
         ends = False
-    yield "it comes to an end", ends
+    yield "it comes to an end", _yes(ends)
     if not ends:
         return
     if any(isinstance(module, _Stops) for module in model.modules()):
-        yield "the model's error reaches the caller", stopped
+        yield "the model's error reaches the caller", _yes(stopped)
     elif not isinstance(found, (list, tuple, Tensor)):
         yield "number of maps", found
         return
@@ -739,11 +765,12 @@ def _collect_run(answer, model: nn.Module, images: Tensor) -> Iterator[tuple[str
         yield "number of maps", len(found)
         for layer, weights in enumerate(found, start=1):
             yield f"map of layer {layer}", weights
-        yield "maps need a gradient", any(getattr(weights, "requires_grad", False) for weights in found)
-    yield "hooks left behind", _hooks(model)
+        yield "maps are without gradient", _yes(not any(getattr(weights, "requires_grad", False) for weights in found))
+    yield "none of your hooks is left", _yes(_hooks(model) <= hooks)
+    yield "hooks that were there are still there", _yes(hooks <= _hooks(model))
     after = _state(model)
     for name, values in before.items():
-        yield name, values == after[name]
+        yield name, _yes(values == after[name])
 
 
 def _attentions(model: nn.Module) -> list[MultiHeadAttention]:
@@ -759,15 +786,17 @@ def _from_qkv(module: MultiHeadAttention, tokens: Tensor, scale: float) -> Tenso
     return (torch.einsum("bqhd,bkhd->bhqk", query, key) * scale).softmax(dim=-1)
 
 
-def _collect(model, images, keep=_weights, kind=MultiHeadAttention, removed=True, graph=False) -> list[Tensor]:
+def _collect(model, images, keep=_weights, kind=MultiHeadAttention, removed="always", graph=False) -> list[Tensor]:
     kept: list[Tensor] = []
     modules = [module for module in model.modules() if isinstance(module, kind)]
     hooks = [m.register_forward_hook(lambda *given: kept.append(keep(*given))) for m in modules]
+    ends = "after an error"
     try:
         with torch.set_grad_enabled(graph):
             model(images)
+        ends = "without an error"
     finally:
-        for hook in hooks if removed else []:
+        for hook in hooks if removed in ("always", ends) else []:
             hook.remove()
     return kept
 
@@ -777,13 +806,15 @@ collect_weights = Exercise(
 )
 
 
-@collect_weights.mistake(
-    "Your hook keeps what the attention returns: tokens, `(B, L, D)`. Weights are made inside and not returned. Ask "
-    "the module for them, or compute them from its input.",
-    source="The first cell on hooks in notebook 09, section 1, and PyTorch's own examples of forward hooks.",
+_beliefs(
+    collect_weights,
+    tokens_for_weights=(
+        "Your hook keeps what the attention returns: tokens, `(B, L, D)`. Weights are made inside and not returned. "
+        "Ask the module for them, or compute them from its input.",
+        "The first cell on hooks in notebook 09, section 1, and PyTorch's own examples of forward hooks.",
+        lambda model, images: _collect(model, images, keep=lambda module, given, output: output),
+    ),
 )
-def tokens_for_weights(model, images):
-    return _collect(model, images, keep=lambda module, given, output: output)
 
 
 @collect_weights.mistake(
@@ -796,83 +827,67 @@ def asked_the_model(model, images):
         return model(images, return_attention=True)[1]
 
 
-@collect_weights.mistake(
-    "`given` holds everything that the block passed by place: tokens, a mask, and whether weights are wanted. Pass on "
-    "the tokens alone.",
-    source="`module.forward(*args, ...)` in a hook, where one of args is the keyword that is to be changed.",
+_beliefs(
+    collect_weights,
+    everything_passed_on=(
+        "`given` holds everything that the block passed by place: tokens, a mask, and whether weights are wanted. Pass "
+        "on the tokens alone.",
+        "`module.forward(*args, ...)` in a hook, where one of args is the keyword that is to be changed.",
+        lambda model, images: _collect(
+            model, images, keep=lambda module, given, _: module.forward(*given, return_attention=True)[1]
+        ),
+    ),
+    only_where_blocks_are=(
+        "You look for `model.blocks`, which only a VisionTransformer has. `model.modules()` finds the attention layers "
+        "of any module, in order.",
+        "https://github.com/jacobgil/vit-explain/issues/23 ('ViTModel' object has no attribute 'blocks')",
+        lambda model, images: _collect(model.blocks and model, images),
+    ),
+    hooks_that_never_fire=(
+        "The list is empty: your hooks sit on modules that are never called. Fused attention has no module for its "
+        "softmax and calls no dropout.",
+        "https://github.com/jacobgil/vit-explain/issues/23",
+        lambda model, images: _collect(model, images, kind=nn.Softmax),
+    ),
+    left_behind_after_an_error=(
+        "The hooks stay when the model raises an error: the lines that remove them are never reached. `try ... "
+        "finally` runs them in any case.",
+        "https://github.com/nmhkahn/torchsummaryX/pull/8",
+        lambda model, images: _collect(model, images, removed="without an error"),
+    ),
+    never_removed=(
+        "The hooks are never removed: each further pass through the model runs them again. What "
+        "`register_forward_hook` returns has a `remove`.",
+        "https://github.com/fffasttime/MRFI/pull/5; vit_rollout.py in jacobgil/vit-explain removes none either",
+        lambda model, images: _collect(model, images, removed="never"),
+    ),
+    kept_with_their_graph=(
+        "The maps still hold the graph of the whole forward pass, and its memory. They need no gradient.",
+        "https://github.com/utkuozbulak/pytorch-cnn-visualizations/issues/53",
+        lambda model, images: _collect(model, images, graph=True),
+    ),
 )
-def everything_passed_on(model, images):
-    return _collect(model, images, keep=lambda module, given, _: module.forward(*given, return_attention=True)[1])
 
 
-@collect_weights.mistake(
-    "You look for `model.blocks`, which only a VisionTransformer has. `model.modules()` finds the attention layers of "
-    "any module, in order.",
-    source="https://github.com/jacobgil/vit-explain/issues/23 ('ViTModel' object has no attribute 'blocks')",
-)
-def only_where_blocks_are(model, images):
-    return _collect(model.blocks and model, images)
-
-
-@collect_weights.mistake(
-    "The list is empty: your hooks sit on modules that are never called. Fused attention has no module for its softmax "
-    "and calls no dropout.",
-    source="https://github.com/jacobgil/vit-explain/issues/23",
-)
-def hooks_that_never_fire(model, images):
-    return _collect(model, images, kind=nn.Softmax)
-
-
-@collect_weights.mistake(
-    "The hooks stay when the model raises an error: the lines that remove them are never reached. `try ... finally` "
-    "runs them in any case.",
-    source="https://github.com/nmhkahn/torchsummaryX/pull/8",
-)
-def left_behind_after_an_error(model, images):
-    kept = []
-    keep = lambda *given: kept.append(_weights(*given).detach())  # noqa: E731
-    hooks = [module.register_forward_hook(keep) for module in _attentions(model)]
-    model(images)
-    for hook in hooks:
-        hook.remove()
-    return kept
-
-
-@collect_weights.mistake(
-    "The hooks are never removed: each further pass through the model runs them again. What `register_forward_hook` "
-    "returns has a `remove`.",
-    source="https://github.com/fffasttime/MRFI/pull/5; vit_rollout.py in jacobgil/vit-explain removes none either",
-)
-def never_removed(model, images):
-    return _collect(model, images, removed=False)
-
-
-@collect_weights.mistake(
-    "The maps still hold the graph of the whole forward pass, and its memory. They are to look at: no gradient needed.",
-    source="https://github.com/utkuozbulak/pytorch-cnn-visualizations/issues/53",
-)
-def kept_with_their_graph(model, images):
-    return _collect(model, images, graph=True)
-
-
-@collect_weights.mistake(
-    "`use_faster_attention` is off when you are done. The next user of the model pays for it: put it back, or leave it "
-    "alone.",
-    source="`block.attn.fused_attn = False`, the workaround in https://github.com/jacobgil/vit-explain/issues/23",
-)
-def fused_attention_left_off(model, images):
+def _slow(model: nn.Module, faster: bool = False) -> nn.Module:
     for module in _attentions(model):
-        module.use_faster_attention = False
-    return _collect(model, images)
+        module.use_faster_attention = faster
+    return model
 
 
-@collect_weights.mistake(
-    "The model came in training mode and goes in evaluation mode. Whoever trains it next trains without dropout: leave "
-    "the mode alone.",
-    source="https://github.com/meta-pytorch/opacus/issues/176 ('setting model.eval() will fix the issue')",
+_beliefs(
+    collect_weights,
+    fused_attention_left_off=(
+        "`use_faster_attention` is off when you are done, and the next user pays: put it back, or leave it alone.",
+        "`block.attn.fused_attn = False`, the workaround in https://github.com/jacobgil/vit-explain/issues/23",
+        lambda model, images: _collect(_slow(model), images),
+    ),
+    left_in_evaluation_mode=(
+        "The model came in training mode and goes in evaluation mode: its next training runs without dropout.",
+        "https://github.com/meta-pytorch/opacus/issues/176 ('setting model.eval() will fix the issue')",
+        lambda model, images: _collect(model.eval(), images),
+    ),
 )
-def left_in_evaluation_mode(model, images):
-    return _collect(model.eval(), images)
 
 
 @collect_weights.mistake(
@@ -886,20 +901,19 @@ def error_swallowed(model, images):
         return []
 
 
-@collect_weights.mistake(
-    "Heads are averaged, shape `(B, L, L)`. Keep them apart: `(B, h, L, L)`. Whether to average is up to the reader.",
-    source="torch.nn.MultiheadAttention averages its weights over heads by default (average_attn_weights=True).",
+_beliefs(
+    collect_weights,
+    heads_averaged=(
+        "Heads are averaged, shape `(B, L, L)`. Keep them apart: `(B, h, L, L)`.",
+        "torch.nn.MultiheadAttention averages its weights over heads by default (average_attn_weights=True).",
+        lambda model, images: _collect(model, images, keep=lambda *given: _weights(*given).mean(dim=1)),
+    ),
+    without_the_scale=(
+        "The dot products aren't divided by the root of d_k before the softmax, so the weights are too peaked.",
+        "Published attention without a scale, bug 2 of the course's list; here from weights computed anew.",
+        lambda model, images: _collect(model, images, keep=lambda module, given, _: _from_qkv(module, given[0], 1.0)),
+    ),
 )
-def heads_averaged(model, images):
-    return _collect(model, images, keep=lambda *given: _weights(*given).mean(dim=1))
-
-
-@collect_weights.mistake(
-    "The dot products aren't divided by the root of d_k before the softmax, so the weights are too peaked.",
-    source="Published attention without a scale, bug 2 of the course's list; here from weights computed anew.",
-)
-def without_the_scale(model, images):
-    return _collect(model, images, keep=lambda module, given, _: _from_qkv(module, given[0], 1.0))
 
 
 @collect_weights.mistake(
@@ -911,13 +925,72 @@ def scale_of_the_full_width(model, images):
     return _collect(model, images, keep=keep)
 
 
-@collect_weights.mistake(
-    "Your hook calls the module, which calls your hook, and so on without end. `module.forward(...)` computes the same "
-    "and calls no hook.",
-    source="torch.nn.Module: calling a module runs its hooks, calling its forward doesn't (documentation).",
+_beliefs(
+    collect_weights,
+    hook_calls_itself=(
+        "Your hook calls the module, which calls your hook, and so on. `module.forward(...)` calls no hook.",
+        "torch.nn.Module: calling a module runs its hooks, calling its forward doesn't (documentation).",
+        lambda model, images: _collect(
+            model, images, keep=lambda module, given, _: module(given[0], return_attention=True)[1]
+        ),
+    ),
+    hooks_removed_only_after_an_error=(
+        "Your hooks are removed after an error only. `except` runs after an error alone, `finally` in any case.",
+        lambda model, images: _collect(model, images, removed="after an error"),
+    ),
+    last_layer_first=(
+        "Your list begins with the last layer. Asked for is the order of `model.modules()`, first layer first.",
+        lambda model, images: _collect(model, images)[::-1],
+    ),
 )
-def hook_calls_itself(model, images):
-    return _collect(model, images, keep=lambda module, given, _: module(given[0], return_attention=True)[1])
+
+
+@collect_weights.mistake(
+    "You clear all hooks of a module, also those that someone else put there before you. Remove yours alone: that is "
+    "what their handles are for.",
+    source="`module._forward_hooks.clear()`, asked for in https://github.com/pytorch/pytorch/issues/70455",
+)
+def all_hooks_cleared(model, images):
+    try:
+        return _collect(model, images, removed="never")
+    finally:
+        for module in _attentions(model):
+            module._forward_hooks.clear()
+
+
+@collect_weights.mistake(
+    "You end with `model.train()`, but the model came in evaluation mode. Put back the mode that you found, or leave "
+    "it alone.",
+    source="https://github.com/huggingface/lerobot/pull/3721 (a test: 'if the caller already set eval mode, it stays')",
+)
+def always_back_to_training(model, images):
+    try:
+        return _collect(model.eval(), images)
+    finally:
+        model.train()
+
+
+@collect_weights.mistake(
+    "You put the mode back, but not when the model raises an error: that line is never reached then. `finally` runs in "
+    "any case.",
+    source="https://github.com/huggingface/lerobot/pull/3721 (the mode restored also when the rollout raises)",
+)
+def mode_restored_only_without_an_error(model, images):
+    mode = model.training
+    kept = _collect(model.eval(), images)
+    model.train(mode)
+    return kept
+
+
+@collect_weights.mistake(
+    "You put `use_faster_attention` back, but not when the model raises an error: that line is never reached then. "
+    "`finally` runs in any case.",
+    source="A setting restored after the call, outside `finally`, as in https://github.com/ooples/AiDotNet/pull/1989",
+)
+def fused_attention_restored_only_without_an_error(model, images):
+    kept = _collect(_slow(model), images)
+    _slow(model, faster=True)
+    return kept
 
 
 # ---- 6.7 a verdict
@@ -925,18 +998,25 @@ def hook_calls_itself(model, images):
 
 def _verdict_cases(generator: Generator) -> Iterator[Case]:
     for note, n, s, errors in (
-        ("trained clearly better", 8, 3, 6.0),
-        ("trained a little better", 11, 4, 1.5),
+        ("difference just above two errors", 8, 2, 2.02),
+        ("difference just below two errors", 11, 4, 1.98),
+        ("difference above one error", 10, 3, 1.3),
         ("hardly a difference", 7, 3, 0.6),
+        ("trained better, but not than each random model", 3, 4, 4.4),
+        ("trained clearly better", 16, 2, 6.0),
         ("random better", 9, 2, -5.0),
     ):
+        noise = torch.rand(s, n, generator=generator)
         # a picture is easy or hard for all models alike: that is why the comparison is paired
-        random = 0.15 * torch.rand(n, generator=generator) + 0.3 + 0.03 * torch.rand(s, n, generator=generator)
-        random = random + 0.03 * torch.arange(s).roll(-1)[:, None]  # the first one is neither the best nor the worst
-        d = torch.randn(n, generator=generator)
-        d = (d - d.mean()) / d.std() * n**0.5 * 0.01  # its standard error is 0.01
-        arguments = {"trained": random.mean(dim=0) + d + 0.01 * errors, "random": random}
-        yield Case(f"{note}: {n} pictures, {s} random models", arguments)
+        random = 0.15 * torch.rand(n, generator=generator) + 0.3 + 0.03 * (noise - noise.mean(dim=1, keepdim=True))
+        # means 0.03 apart, three standard errors; of three or more, the first is neither the best nor the worst
+        random = random + 0.03 * torch.arange(s).roll(-1)[:, None]
+        d, close, limit = None, 0 < errors < 3, 0.02 if errors == 1.98 else 0
+        # where it is close, more than half of the pictures say the opposite of what the rule says
+        while d is None or (close and ((d > limit).float().mean() > 0.5) != (errors == 1.98)):
+            d = torch.randn(n, generator=generator)
+            d = (d - d.mean()) / d.std() * n**0.5 * 0.01 + 0.01 * errors  # its standard error is 0.01
+        yield Case(f"{note}: {n} pictures, {s} random models", {"trained": random.mean(dim=0) + d, "random": random})
 
 
 def _verdict_run(answer, trained: Tensor, random: Tensor) -> Iterator[tuple[str, object]]:
@@ -944,16 +1024,21 @@ def _verdict_run(answer, trained: Tensor, random: Tensor) -> Iterator[tuple[str,
     three = isinstance(result, (tuple, list)) and len(result) == 3
     yield "three values came back", three
     if three:
-        yield from zip(("mean difference", "standard error", "beats"), result, strict=True)
+        yield from zip(("mean difference", "standard error", "it beats them"), result, strict=True)
 
 
-def _verdict(d: Tensor, error=lambda d: d.std() / len(d) ** 0.5, beats=lambda mean, e: mean > 2 * e):
-    mean, e = d.mean(), error(d)
-    return mean, e, bool(beats(mean, e))
+def _verdict(d: Tensor, error=lambda d: d.std() / len(d) ** 0.5, beats=lambda d, e: d.mean() > 2 * e):
+    e = error(d)
+    return d.mean(), e, bool(beats(d, e))
 
 
 def _differences(trained: Tensor, random: Tensor) -> Tensor:
     return trained - random.mean(dim=0)
+
+
+def _with(**other: Callable) -> Callable:
+    """The right differences with another `error`, or another rule for `beats`."""
+    return lambda trained, random: _verdict(_differences(trained, random), **other)
 
 
 verdict = Exercise(
@@ -966,112 +1051,123 @@ verdict = Exercise(
 )
 
 
-@verdict.mistake(
-    "You treat the two rows of marks as if they came from different pictures. The same picture is hard for both: "
-    "take the spread of the differences.",
-    source="https://stats.stackexchange.com/questions/45851 (paired or not, when two models share their test images)",
+_beliefs(
+    verdict,
+    not_paired=(
+        "You treat the two rows of marks as if they came from different pictures. The same picture is hard for both: "
+        "take the spread of the differences.",
+        "https://stats.stackexchange.com/questions/45851 (paired or not, when two models share their test images)",
+        lambda t, r: _verdict(_differences(t, r), lambda d: ((t.var() + r.mean(dim=0).var()) / len(d)) ** 0.5),
+    ),
+    deviation_for_error=(
+        "This is the deviation of the single differences. The error of their mean is smaller, by the root of n.",
+        "Standard deviation and standard error taken for each other: Altman and Bland, BMJ 331 (2005), 903.",
+        _with(error=torch.std),
+    ),
+    with_n=(
+        "The deviation is computed with n, not n - 1. The mean comes from the same pictures: n makes it too small.",
+        "https://github.com/mwaskom/seaborn/issues/1677 and numpy.std, whose default is ddof=0",
+        _with(error=lambda d: d.std(correction=0) / len(d) ** 0.5),
+    ),
+    each_pair_counted=(
+        "Every picture is counted once for each random model, as if there were s n of them. Only n pictures were "
+        "drawn: first take the mean over the random models.",
+        "https://github.com/cosig-pppr/cosig/issues/78 (pseudoreplication)",
+        lambda t, r: _verdict((t - r).flatten()),
+    ),
+    error_over_models=(
+        "Your error says how much random models differ from each other. Asked for is the error over pictures.",
+        "Mean and deviation over seeds, as most tables of papers report it, where the pictures are the sample.",
+        lambda t, r: _verdict(_differences(t, r), lambda d: r.mean(dim=1).std() / len(r) ** 0.5),
+    ),
+    best_random_model=(
+        "Only the best random model is compared. You chose it after seeing its marks: take the mean over all of them.",
+        "'The strongest of k baselines', chosen on the test pictures.",
+        lambda t, r: _verdict(t - r[r.mean(dim=1).argmax()]),
+    ),
+    worst_random_model=(
+        "Only the worst random model is compared, which flatters the trained one. Take the mean over all of them.",
+        "A weak baseline, chosen: Lipton and Steinhardt (2018), Troubling Trends in Machine Learning Scholarship.",
+        lambda t, r: _verdict(t - r[r.mean(dim=1).argmin()]),
+    ),
+    first_random_model=(
+        "Only the first random model is compared. One draw may be lucky or not: take the mean over all of them.",
+        "One random model beside each map, as in most figures of sanity checks.",
+        lambda t, r: _verdict(t - r[0]),
+    ),
+    without_the_baseline=(
+        "The baseline is missing: these are the trained model's own marks against 0. Compare with the random models.",
+        "Maps reported by their mark alone, without the random-weights baseline of Adebayo et al. (2018).",
+        lambda t, r: _verdict(t),
+    ),
+    sign_turned=(
+        "The sign is turned: random minus trained. Better marks of the trained model give a positive difference.",
+        "Differences taken as 'before minus after'.",
+        lambda t, r: _verdict(-_differences(t, r)),
+    ),
+    any_difference_counts=(
+        "A positive mean is enough for you; chance alone brings one half of the time. It must exceed two errors.",
+        "'Ours is better', from two means without an error: Lipton and Steinhardt (2018), Troubling Trends.",
+        _with(beats=lambda d, e: d.mean() > 0),
+    ),
+    one_standard_error=(
+        "One standard error is enough for you. Chance exceeds one in about one of six cases; the rule says two.",
+        "'The error bars don't overlap', with bars of one standard error: Cumming et al. (2007), J. Cell Biol. 177.",
+        _with(beats=lambda d, e: d.mean() > e),
+    ),
+    either_sign=(
+        "A large difference of either sign counts for you, so a model that is clearly worse also beats its baseline.",
+        "A two-sided test read as 'better': significant isn't the same as better.",
+        _with(beats=lambda d, e: d.mean().abs() > 2 * e),
+    ),
+    a_limit_below_two=(
+        "Your limit lies below two standard errors, as 1.96 or 1.5 does. The rule was fixed beforehand: two.",
+        _with(beats=lambda d, e: d.mean() > 1.96 * e),
+    ),
+    a_limit_above_two=(
+        "Your limit lies above two standard errors, as 3 does or a t-test's 2.36. The rule was fixed beforehand: two.",
+        _with(beats=lambda d, e: d.mean() > 3 * e),
+    ),
+    two_deviations=(
+        "You compare with two standard deviations of the differences. The limit is two errors of their mean.",
+        "Standard deviation and standard error taken for each other: Altman and Bland, BMJ 331 (2005), 903.",
+        _with(beats=lambda d, e: d.mean() > 2 * d.std()),
+    ),
+    better_than_each_random_model=(
+        "You compare with the best random mean. That leaves chance out: compare the mean difference with its error.",
+        lambda t, r: _verdict(_differences(t, r), beats=lambda d, e: t.mean() > r.mean(dim=1).max()),
+    ),
+    two_errors_above_each_random_model=(
+        "You compare with each random model. The rule takes one difference, from the mean over all of them.",
+        lambda t, r: _verdict(_differences(t, r), beats=lambda d, e: ((t - r).mean(dim=1) > 2 * e).all()),
+    ),
+    most_pictures=(
+        "You count pictures, or take their median. The rule is about the mean: compare it, once, with two errors.",
+        _with(beats=lambda d, e: (d > 2 * e).float().mean() > 0.5),
+    ),
+    median_over_models=(
+        "You take the median over the random models. The formula takes their mean, for each picture.",
+        lambda t, r: _verdict(t - r.median(dim=0).values),
+    ),
+    pairs_lost=(
+        "You subtract one number from all marks. Subtract from each picture's mark the random mean of that picture.",
+        lambda t, r: _verdict(t - r.mean()),
+    ),
+    variance_for_error=(
+        "This is the variance. Its root is the standard deviation; the error is that, divided by the root of n.",
+        _with(error=torch.var),
+    ),
+    square_of_the_error=(
+        "This is the variance divided by n, the square of the standard error. Take the root.",
+        _with(error=lambda d: d.var() / len(d)),
+    ),
+    divided_by_n=(
+        "You divide by n. The error of a mean falls with the root of n: four times as many pictures halve it.",
+        "https://github.com/DataMedSci/pymchelper/issues/162 ('sqrt seems to be missing')",
+        _with(error=lambda d: d.std() / len(d)),
+    ),
+    two_errors_returned=(
+        "The second value is twice the standard error. Return e itself; the 2 belongs to the comparison.",
+        _with(error=lambda d: 2 * d.std() / len(d) ** 0.5, beats=lambda d, e: d.mean() > e),
+    ),
 )
-def not_paired(trained, random):
-    other = random.mean(dim=0)
-    return _verdict(trained - other, lambda d: ((trained.var() + other.var()) / len(d)) ** 0.5)
-
-
-@verdict.mistake(
-    "This is the standard deviation of the differences, how far single pictures lie apart. The error of their mean is "
-    "smaller, by the root of n.",
-    source="Standard deviation and standard error taken for each other: Altman and Bland, BMJ 331 (2005), 903.",
-)
-def deviation_for_error(trained, random):
-    return _verdict(_differences(trained, random), torch.std)
-
-
-@verdict.mistake(
-    "The deviation is computed with n, not n - 1. The mean was estimated from the same pictures, so n makes the "
-    "error too small.",
-    source="https://github.com/mwaskom/seaborn/issues/1677 and numpy.std, whose default is ddof=0",
-)
-def with_n(trained, random):
-    return _verdict(_differences(trained, random), lambda d: d.std(correction=0) / len(d) ** 0.5)
-
-
-@verdict.mistake(
-    "Every picture is counted once for each random model, as if there were s n of them. Only n pictures were drawn: "
-    "first take the mean over the random models.",
-    source="https://github.com/cosig-pppr/cosig/issues/78 (pseudoreplication)",
-)
-def each_pair_counted(trained, random):
-    return _verdict((trained - random).flatten())
-
-
-@verdict.mistake(
-    "Your error says how much random models differ from each other. Asked for is the error over pictures.",
-    source="Mean and deviation over seeds, as most tables of papers report it, where the pictures are the sample.",
-)
-def error_over_models(trained, random):
-    models = random.mean(dim=1)
-    return _verdict(_differences(trained, random), lambda d: models.std() / len(models) ** 0.5)
-
-
-@verdict.mistake(
-    "Only the best random model is compared. You chose it after seeing its marks: take the mean over all of them.",
-    source="'The strongest of k baselines', chosen on the test pictures.",
-)
-def best_random_model(trained, random):
-    return _verdict(trained - random[random.mean(dim=1).argmax()])
-
-
-@verdict.mistake(
-    "Only the worst random model is compared, which flatters the trained one. Take the mean over all of them.",
-    source="A weak baseline, chosen: Lipton and Steinhardt (2018), Troubling Trends in Machine Learning Scholarship.",
-)
-def worst_random_model(trained, random):
-    return _verdict(trained - random[random.mean(dim=1).argmin()])
-
-
-@verdict.mistake(
-    "Only the first random model is compared. One draw may be lucky or not: take the mean over all of them.",
-    source="One random model beside each map, as in most figures of sanity checks.",
-)
-def first_random_model(trained, random):
-    return _verdict(trained - random[0])
-
-
-@verdict.mistake(
-    "The baseline is missing: these are the trained model's own marks against 0. Compare with the random models.",
-    source="Maps reported by their mark alone, without the random-weights baseline of Adebayo et al. (2018).",
-)
-def without_the_baseline(trained, random):
-    return _verdict(trained)
-
-
-@verdict.mistake(
-    "The sign is turned: random minus trained. Better marks of the trained model should give a positive difference.",
-    source="Differences taken as 'before minus after'.",
-)
-def sign_turned(trained, random):
-    return _verdict(-_differences(trained, random))
-
-
-@verdict.mistake(
-    "A positive mean is enough for you. Chance alone makes it positive half of the time: it must exceed two standard "
-    "errors.",
-    source="'Ours is better', from two means without an error: Lipton and Steinhardt (2018), Troubling Trends.",
-)
-def any_difference_counts(trained, random):
-    return _verdict(_differences(trained, random), beats=lambda mean, e: mean > 0)
-
-
-@verdict.mistake(
-    "One standard error is enough for you. Chance exceeds one in about one of six cases; the rule says two.",
-    source="'The error bars don't overlap', with bars of one standard error: Cumming et al. (2007), J. Cell Biol. 177.",
-)
-def one_standard_error(trained, random):
-    return _verdict(_differences(trained, random), beats=lambda mean, e: mean > e)
-
-
-@verdict.mistake(
-    "A large difference of either sign counts for you, so a model that is clearly worse also beats its baseline.",
-    source="A two-sided test read as 'better': significant isn't the same as better.",
-)
-def either_sign(trained, random):
-    return _verdict(_differences(trained, random), beats=lambda mean, e: mean.abs() > 2 * e)

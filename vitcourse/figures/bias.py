@@ -1,4 +1,7 @@
-"""What a convolution knows beforehand: its matrix, how far it sees, what a shift does, and what that is worth."""
+"""What a convolution knows beforehand: its matrix, how far it sees, what a shift does, and what that is worth.
+
+Longer than 150 lines because it holds all five figures of notebook 10.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A design study: two costs beside each other, the grid as maps, and which points of it are worth their cost."""
+"""A design study: two costs beside each other, the grid as maps, and which points of it are worth their cost.
+
+Longer than 150 lines because the names of the points must find room beside each other.
+"""
 
 from __future__ import annotations
 
@@ -101,12 +104,14 @@ def pareto(
         ax.plot(cost[point], means[point], mark, color=colour, ms=8, fillstyle=fill, zorder=3 + chosen)
     ax.step([cost[p] for p in ordered], [means[p] for p in ordered], where="post", color=INK, lw=1, zorder=1)
     ax.set(xscale="log", xlabel=r"$\Omega$", ylabel="acc")
-    ax.set_xlim(min(cost[p] for p in means) / 2.2, max(cost[p] for p in means) * 2.6)
+    ax.set_xlim(min(cost[p] for p in means) / 3, max(cost[p] for p in means) * 2.6)
     ax.margins(y=0.1)
     names = {p: f"{p[0]}, {p[1]}" + (f", $L={p[2]}$" if p[2] != depth else "") for p in means}
-    _label(ax, {(cost[p], means[p]): names[p] for p in [*ordered, *sorted(set(means) - set(ordered))]}, len(ordered))
-    if budget is not None:
-        _ring_best(ax, cost, means, budget, reported)
+    ringed = None if budget is None else _ring_best(ax, cost, means, budget, reported)
+    lines = [(cost[p], min(values), max(values)) for p, values in accuracies.items()]
+    lines += [(budget, *ax.get_ylim())] * (budget is not None)
+    labelled = [*ordered, *sorted(set(means) - set(ordered))]
+    _label(ax, {(cost[p], means[p]): names[p] for p in labelled}, len(ordered), lines, ringed)
     return fig
 
 
@@ -127,15 +132,33 @@ def paired_seeds(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     return fig
 
 
-def _label(ax: Axes, names: Mapping[tuple[float, float], str], dark: int) -> None:
-    """Each point's name beside it, at the nearest place where it covers neither another name nor a mark."""
+def _label(
+    ax: Axes,
+    names: Mapping[tuple[float, float], str],
+    dark: int,
+    lines: Sequence[tuple[float, float, float]],
+    ringed: tuple[float, float] | None,
+) -> None:
+    """Each point's name beside it, at the nearest place where it covers no other name, no mark and no upright line.
+
+    Args:
+        dark: how many of the names, the first ones, are dark.
+        lines: (x, lowest y, highest y) of each.
+        ringed: the mark with a ring around it.
+    """
     ax.autoscale_view()
     place = ax.transData.transform
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in map(place, names)]
+    sizes = {at: 14 if at == ringed else 6 for at in names}
+    taken = [
+        (x - size, y - size, x + size, y + size) for (x, y), size in zip(map(place, names), sizes.values(), strict=True)
+    ]
+    for x, low, high in lines:
+        (left, bottom), (_, top) = place((x, low)), place((x, high))
+        taken.append((left - 2, bottom, left + 2, top))
     for index, (at, name) in enumerate(names.items()):
         x, y = place(at)
-        wide = 6.2 * len(name.replace("$", ""))
-        shifts = [(dx, dy) for dy in (5, -15, 18, -28, 31, -41) for dx in (-9 - wide, 9)]
+        wide = 6.8 * len(name.replace("$", ""))
+        shifts = [(dx, dy) for dy in (5, -15, 18, -28, 31, -41) for dx in (-9 - wide, -19 - wide, 9, 19)]
         boxes = [(x + dx, y + dy, x + dx + wide, y + dy + 11) for dx, dy in shifts]
         free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
         left, low, right, _ = (free or boxes)[0]
@@ -161,19 +184,23 @@ def _ring_best(
     means: Mapping[Point, float],
     budget: float,
     reported: Mapping[Point, Sequence[float]] | None,
-) -> None:
+) -> tuple[float, float] | None:
+    """The budget's line, the ring and the title; where the ring is."""
     ax.axvline(budget, color=BROWN, lw=2, zorder=0)
     affordable = [point for point in means if cost[point] <= budget]
+    at = None
     title = f"$\\Omega \\leq$ {budget / 1e6:.3g} $\\cdot 10^6$"
     if affordable:
         best = max(affordable, key=lambda point: means[point])
         ring = {"markersize": 17, "markerfacecolor": "none", "markeredgecolor": BROWN, "mew": 2.5}
-        ax.plot(cost[best], means[best], "o", **ring)
+        at = (cost[best], means[best])
+        ax.plot(*at, "o", **ring)
         name = ", ".join(f"${letter}={value}$" for letter, value in zip("PDL", best, strict=True))
         title += f":  {name},  acc {means[best]:.3f}"
         if reported:
             title += f" $\\to$ {mean(reported[best]):.3f}"
     ax.set_title(title, loc="left")
+    return at
 
 
 def _usual_depth(points: Sequence[Point]) -> int | None:
