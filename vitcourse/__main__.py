@@ -1,4 +1,7 @@
-"""The command line: `python -m vitcourse COMMAND`."""
+"""The command line: `python -m vitcourse COMMAND`.
+
+Longer than 150 lines because all commands and their options stand in one place.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,22 @@ def main(arguments: list[str] | None = None) -> int:
         "--seconds", type=float, default=120, help="after which a cell is stopped (default: %(default)s)"
     )
     sheet.set_defaults(run=_grade_sheet)
+    about = "points, marks and feedback for a class: a folder of submissions, or the zip of a learning platform"
+    whole = kinds.add_parser("class", help=about, description=about)
+    whole.add_argument("submissions", type=Path, help="a folder for each student, flat files, or a zip")
+    whole.add_argument("--out", type=Path, required=True, help="the folder for results; run again, it goes on there")
+    whole.add_argument("--sheets", type=Path, default=Path("exercises"), help="as handed out (default: %(default)s)")
+    whole.add_argument("--sheet", help="the one that all of them are (default: each is recognised)")
+    whole.add_argument("--seed", type=int, default=0, help="of the hidden inputs (default: %(default)s)")
+    whole.add_argument("--deadline", help="2026-12-01 or 2026-12-01T23:59; later hand-ins lose --late")
+    whole.add_argument("--late", type=float, default=2.0, help="points off a late mark of 10 (default: %(default)s)")
+    whole.add_argument(
+        "--attempts", choices=("last", "best"), default="last", help="which counts (default: %(default)s)"
+    )
+    whole.add_argument("--seconds", type=float, default=60, help="for one submission (default: %(default)s)")
+    whole.add_argument("--workers", type=int, help="at a time (default: one a core)")
+    whole.add_argument("--dask", metavar="ADDRESS", help="hand the work to a running Dask cluster")
+    whole.set_defaults(run=_grade_class)
     about = "final marks, 0.4 practicals + 0.6 project, from the tables in a folder"
     project = kinds.add_parser("project", help=about, description=about)
     project.add_argument("folder", type=Path, help="holds students.csv and projects.csv; gets final.csv")
@@ -91,6 +110,35 @@ def _grade_sheet(options: argparse.Namespace) -> int:
 
     print(grade_sheet(options.path, options.seconds))
     return 0
+
+
+def _grade_class(options: argparse.Namespace) -> int:
+    from vitcourse.grading import classroom, results, sandbox
+
+    sheets = classroom.sheets_in(options.sheets)
+    if options.sheet and options.sheet not in sheets:
+        raise ValueError(f"sheet must be one of {', '.join(map(repr, sheets))}, got {options.sheet!r}.")
+    moment = results.deadline(options.deadline) if options.deadline else None
+    rules = results.Rules(moment, options.late, options.attempts)
+    if sandbox.protection() != "bubblewrap":
+        print(
+            "Without bubblewrap (Linux) only time, memory and file sizes are limited; see TEACHING.md.", file=sys.stderr
+        )
+    graded = classroom.grade_all(
+        options.submissions,
+        options.out,
+        sheets,
+        only=options.sheet,
+        seed=options.seed,
+        workers=options.workers,
+        limits=sandbox.Limits(seconds=options.seconds),
+        hidden=[options.sheets.resolve().parent / "solutions"],
+        mapped=classroom.on_dask(options.dask) if options.dask else None,
+    )
+    chosen = results.write(graded, options.out, rules)
+    waiting = [mark for mark in chosen if mark.reason]
+    print(f"{len(chosen)} lines in {options.out / 'marks.csv'}; {len(waiting)} need a human: see the column reason.")
+    return 3 if waiting else 0
 
 
 def _grade_project(options: argparse.Namespace) -> int:

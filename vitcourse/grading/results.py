@@ -1,0 +1,289 @@
+"""From results to what a teacher needs: tables for the university's system, pages for learners, a look at the class.
+
+Longer than 150 lines because every table is a dozen lines that belong together.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vitcourse.files import written_whole
+from vitcourse.grading.classroom import Result
+
+BY_HAND = ("student", "sheet", "exercise", "possible", "points", "comment")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How points become marks.
+
+    Args:
+        deadline: later hand-ins lose `late`.
+        late: points off the mark (0 to 10), once, never below 0.
+        attempts: "last" or "best", of a student's hand-ins of one sheet.
+    """
+
+    deadline: datetime | None = None
+    late: float = 2.0
+    attempts: str = "last"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One line of the class's table."""
+
+    result: Result
+    by_hand: float
+    missing: tuple[str, ...]
+    is_late: bool
+    mark: float | None
+
+    @property
+    def reason(self) -> str:
+        """Everything that a human should know, in one cell."""
+        parts = [self.result.problem, *self.result.remarks]
+        parts += [f"to mark by hand: {', '.join(self.missing)}"] if self.missing else []
+        return "; ".join(part for part in parts if part)
+
+
+def marks(results: Iterable[Result], folder: Path, rules: Rules) -> list[Mark]:
+    """One for each student and sheet, with the points by hand that stand in `folder`/by-hand.csv."""
+    given = read_by_hand(folder / "by-hand.csv")
+    groups: dict[tuple[str, str], list[Mark]] = {}
+    for result in results:
+        groups.setdefault((result.student, result.sheet), []).append(_mark(result, given, rules))
+    # A hand-in of no sheet doesn't count where the student has one that is.
+    known = {student for student, sheet in groups if sheet}
+    chosen = []
+    for (student, sheet), each in sorted(groups.items()):
+        if not sheet and student in known:
+            continue
+        ordered = sorted(each, key=lambda mark: (mark.result.handed_in, mark.result.file))
+        best = (
+            max(ordered, key=lambda mark: (mark.mark or 0, mark.result.earned))
+            if rules.attempts == "best"
+            else ordered[-1]
+        )
+        chosen.append(best)
+    return chosen
+
+
+def _mark(result: Result, given: Mapping[tuple[str, str, str], float], rules: Rules) -> Mark:
+    keys = {row.grade_id: (result.student, result.sheet, row.grade_id) for row in result.rows if row.earned is None}
+    missing = tuple(grade_id for grade_id, key in keys.items() if key not in given)
+    by_hand = sum(given[key] for key in keys.values() if key in given)
+    is_late = bool(rules.deadline and result.handed_in and datetime.fromisoformat(result.handed_in) > rules.deadline)
+    if missing or not result.possible:
+        return Mark(result, by_hand, missing, is_late, 0.0 if not result.possible else None)
+    value = 10 * (result.earned + by_hand) / result.possible
+    return Mark(result, by_hand, missing, is_late, round(max(0.0, value - rules.late * is_late), 2))
+
+
+def read_by_hand(path: Path) -> dict[tuple[str, str, str], float]:
+    """Points given by hand, by (student, sheet, exercise); empty cells are still to come.
+
+    Raises:
+        ValueError: points that are no number, or outside 0 and what is possible.
+    """
+    given = {}
+    for number, row in enumerate(_read(path), start=2):
+        text = (row.get("points") or "").strip().replace(",", ".")
+        if not text:
+            continue
+        try:
+            points, possible = float(text), float((row.get("possible") or "inf").replace(",", "."))
+        except ValueError:
+            raise ValueError(f"{path.name}, line {number}: points {text!r} is no number.") from None
+        if not 0 <= points <= possible:
+            raise ValueError(f"{path.name}, line {number}: points {text} must lie between 0 and {possible:g}.")
+        given[row["student"], row["sheet"], row["exercise"]] = points
+    return given
+
+
+def write(all_results: Sequence[Result], folder: Path, rules: Rules) -> list[Mark]:
+    """Every table and page in `folder`; what a teacher wrote into by-hand.csv stays."""
+    _write_by_hand(all_results, folder)
+    chosen = marks(all_results, folder, rules)
+    comments = {(r["student"], r["sheet"], r["exercise"]): r for r in _read(folder / "by-hand.csv")}
+    _table(folder / "marks.csv", [_line(mark) for mark in chosen])
+    sheets = sorted({mark.result.sheet for mark in chosen if mark.result.sheet})
+    for sheet in sheets:
+        here = [mark for mark in chosen if mark.result.sheet == sheet]
+        _table(folder / f"moodle-{sheet}.csv", [_moodle(mark) for mark in here])
+        _table(folder / f"canvas-{sheet}.csv", [_canvas(mark) for mark in here])
+        _table(folder / f"gradescope-{sheet}.csv", [_gradescope(mark) for mark in here])
+    _table(folder / "exercises.csv", _by_exercise(chosen))
+    _table(folder / "misconceptions.csv", _beliefs(chosen))
+    for mark in chosen:
+        name = mark.result.sheet or "unknown"
+        _text(folder / "feedback" / mark.result.student / f"{name}.html", _page(mark, comments))
+    return chosen
+
+
+def _write_by_hand(results: Sequence[Result], folder: Path) -> None:
+    """Add lines for what is new; lines that are there, filled in or not, stay as they are."""
+    path = folder / "by-hand.csv"
+    rows = list(_read(path))
+    known = {(row["student"], row["sheet"], row["exercise"]) for row in rows}
+    for result in results:
+        for row in result.rows:
+            key = (result.student, result.sheet, row.grade_id)
+            if row.earned is None and key not in known:
+                known.add(key)
+                rows.append(dict(zip(BY_HAND, (*key, f"{row.points:g}", "", ""), strict=True)))
+    if rows:
+        _table(path, sorted(rows, key=lambda row: (row["sheet"], row["exercise"], row["student"])))
+
+
+def _line(mark: Mark) -> dict[str, Any]:
+    result = mark.result
+    return {
+        "student": result.student,
+        "name": _plain(result.name),
+        "identifier": result.identifier,
+        "sheet": result.sheet,
+        "file": _plain(result.file),
+        "points": f"{result.earned + mark.by_hand:g}",
+        "possible": f"{result.possible:g}",
+        "late": "yes" if mark.is_late else "no",
+        "mark": "" if mark.mark is None else f"{mark.mark:.2f}",
+        "reason": _plain(mark.reason),
+    }
+
+
+def _moodle(mark: Mark) -> dict[str, Any]:
+    number = mark.result.identifier
+    return {
+        "Identifier": f"Participant {number}" if number else "",
+        "Full name": _plain(mark.result.name),
+        "Grade": "" if mark.mark is None else f"{mark.mark:.2f}",
+        "Feedback comments": _plain(mark.reason),
+    }
+
+
+def _canvas(mark: Mark) -> dict[str, Any]:
+    column = f"{mark.result.sheet} (10)"
+    value = "" if mark.mark is None else f"{mark.mark:.2f}"
+    return {
+        "Student": _plain(mark.result.name),
+        "ID": mark.result.identifier,
+        "SIS User ID": "",
+        "SIS Login ID": "",
+        "Section": "",
+        column: value,
+    }
+
+
+def _gradescope(mark: Mark) -> dict[str, Any]:
+    value = "" if mark.mark is None else f"{mark.mark:.2f}"
+    return {
+        "Name": _plain(mark.result.name),
+        "SID": mark.result.identifier,
+        "Email": "",
+        "Total Score": value,
+        "Max Points": "10",
+    }
+
+
+def _by_exercise(chosen: Sequence[Mark]) -> list[dict[str, Any]]:
+    rows: dict[tuple[str, str], list[float]] = {}
+    for mark in chosen:
+        for row in mark.result.rows:
+            if row.earned is not None:
+                rows.setdefault((mark.result.sheet, row.grade_id), []).append(row.earned / row.points)
+    return [
+        {
+            "sheet": sheet,
+            "exercise": exercise,
+            "hand-ins": len(v),
+            "right": sum(s == 1 for s in v),
+            "mean share": f"{sum(v) / len(v):.3f}",
+        }
+        for (sheet, exercise), v in rows.items()
+    ]
+
+
+def _beliefs(chosen: Sequence[Mark]) -> list[dict[str, Any]]:
+    rows = (
+        (mark.result.sheet, row.grade_id, row.belief)
+        for mark in chosen
+        for row in mark.result.rows
+        if row.belief and row.sure
+    )
+    return [
+        {"sheet": sheet, "exercise": exercise, "students": count, "belief": belief}
+        for (sheet, exercise, belief), count in sorted(Counter(rows).items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _page(mark: Mark, comments: Mapping[tuple[str, str, str], Mapping[str, str]]) -> str:
+    """The learner's page: marks, cards, and what was said by hand. No script, nothing from elsewhere."""
+    result = mark.result
+    parts = []
+    for row in result.rows:
+        said = comments.get((result.student, result.sheet, row.grade_id), {})
+        points = said.get("points", "") if row.earned is None else f"{row.earned:g}"
+        parts.append(f"<h2>{html.escape(row.grade_id)}: {html.escape(points or 'to come')} of {row.points:g}</h2>")
+        parts.append(row.card if row.earned is not None else f"<p>{html.escape(said.get('comment', ''))}</p>")
+    total = "to come" if mark.mark is None else f"{mark.mark:.2f} of 10" + (" (late)" if mark.is_late else "")
+    title = html.escape(f"{result.name} · {result.sheet}")
+    notes = "".join(f"<p>{html.escape(part)}</p>" for part in (result.problem, *result.remarks) if part)
+    style = (
+        "body{font-family:sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:white}"
+    )
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{style}</style>'
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
+        f"<body><main><h1>{title}</h1>\n<p>Mark: {total}</p>\n{notes}\n"
+        + "\n".join(parts)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _plain(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula, on one line."""
+    text = " ".join(text.split())
+    return "'" + text if text[:1] in ("=", "+", "-", "@") else text
+
+
+def _read(path: Path) -> Iterable[dict[str, str]]:
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8-sig")
+    first = text.splitlines()[0] if text.strip() else ""
+    return list(csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ","))
+
+
+def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        if rows:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _text(path: Path, text: str) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def deadline(text: str) -> datetime:
+    """A moment such as 2026-12-01 or 2026-12-01T23:59; without a zone, that of this machine; a day ends at its end.
+
+    Raises:
+        ValueError: not of this form.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"deadline must look like 2026-12-01 or 2026-12-01T23:59, got {text!r}.") from None
+    if "T" not in text and " " not in text:
+        moment = moment.replace(hour=23, minute=59, second=59)
+    return moment.astimezone(UTC)
