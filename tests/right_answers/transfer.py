@@ -1,6 +1,7 @@
 """Right answers to sheet 7."""
 
 import copy
+import itertools
 import math
 import statistics
 
@@ -16,7 +17,7 @@ from vitcourse import VisionTransformer
 
 
 def _head_deepcopy(model, num_classes):
-    new = copy.deepcopy(model)
+    new = copy.deepcopy(model).requires_grad_(True)
     new.head = nn.Linear(model.head.in_features, num_classes)
     new.config = model.config.replace(num_classes=num_classes)
     return new
@@ -83,8 +84,7 @@ def _freeze_children(model):
     for name, part in model.named_children():
         if name != "head":
             part.requires_grad_(False).eval()
-    for part in model.blocks:
-        part.eval()
+    model.head.requires_grad_(True)
     return model
 
 
@@ -129,7 +129,7 @@ def _groups_one_each(model, learning_rate, factor, weight_decay=0.0):
 def _groups_layers(model, learning_rate, factor):
     parts = (model.patch_embedding, model.position_embedding, model.blocks, model.norm)
     body = [p for part in parts for p in part.parameters()] + [model.class_token]
-    groups = [{"params": list(model.head.parameters()), "lr": learning_rate}]
+    groups = [{"params": [p for p in model.head.parameters() if p.requires_grad], "lr": learning_rate}]
     body = [p for p in body if p.requires_grad]
     return groups + [{"params": body, "lr": torch.tensor(factor * learning_rate, dtype=torch.float64)}] * bool(body)
 
@@ -252,7 +252,7 @@ def _balanced_sklearn(predictions, labels, classes):
 
 
 def _tune_groups(model, images, labels, updates):
-    optimizer = torch.optim.AdamW(_groups_ids(model, 2e-2, 0.1))
+    optimizer = torch.optim.AdamW(_groups_ids(model, 1e-2, 0.1))
     model.train()
     for _ in range(updates):
         chosen = torch.randint(len(images), (32,))
@@ -294,12 +294,33 @@ def _tune_passes(model, images, labels, updates):
     return model.eval()
 
 
+def _tune_loader(model, images, labels, updates):
+    pairs = torch.utils.data.TensorDataset(images, labels)
+    loader = torch.utils.data.DataLoader(pairs, batch_size=64, shuffle=True, drop_last=True)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
+    optimizers = [torch.optim.AdamW([p], lr=1e-2) for p in model.parameters() if p.requires_grad][:1]
+    optimizers += [torch.optim.SGD([p for p in model.parameters() if p.requires_grad][1:], lr=0.1, momentum=0.9)]
+    for x, y in itertools.islice(batches, updates):
+        model.train()
+        with torch.no_grad():
+            model(x)
+        loss = F.nll_loss(model(x).log_softmax(dim=1), y, reduction="sum")
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+    return model.eval()
+
+
 def _tune_by_hand(model, images, labels, updates, rate=0.5):
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for _ in range(updates):
         model.train()
         model.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
+        chosen = torch.multinomial(torch.ones(len(images)), 48)
+        F.cross_entropy(model(images[chosen]), labels[chosen], label_smoothing=0.1).backward()
         nn.utils.clip_grad_norm_(free, 1.0)
         with torch.no_grad():
             for parameter in free:
@@ -370,7 +391,7 @@ RIGHT = {
     ],
     "confusion": [_confusion_loop, _confusion_numpy, _confusion_product, _confusion_lists, _confusion_put],
     "balanced_accuracy": [_balanced_loop, _balanced_matrix, _balanced_weights, _balanced_numpy, _balanced_sklearn],
-    "fine_tune": [_tune_groups, _tune_schedule, _tune_passes, _tune_by_hand],
+    "fine_tune": [_tune_groups, _tune_schedule, _tune_passes, _tune_loader, _tune_by_hand],
     "tuned": [
         _Tuned(),
         _Tuned(0.46).double(),
