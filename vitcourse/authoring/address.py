@@ -13,6 +13,7 @@ PATTERNS = (
     "README.md",
     "CITATION.cff",
     "CONTRIBUTING.md",
+    "TEACHING.md",
     "pyproject.toml",
     "notebooks/*.ipynb",
     "notebooks/*.md",
