@@ -826,12 +826,19 @@ def test_without_options_lab_opens_a_browser_on_any_port(course, started):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--all"], ["-k", "a or b", "-x", "tests/test_course.py"], ["--all", "-n", "2", "--", "-odd"]]
+    "arguments", [["--all"], ["-k", "a or b", "-x", "tests/test_course.py"], ["--all", "-n", "2", "--", "-odd"]]
 )
 def test_tests_get_the_remaining_arguments(course, started, arguments):
     assert course.main(["test", *arguments]) == 5
     expected = [argument for argument in arguments if argument != "--"]
     assert [a for a in started[0] if a != "--"] == [course.PYTHON, "-m", "pytest", *expected]
+
+
+@pytest.mark.parametrize(("cores", "together"), [(8, ["-n", "2", "--dist", "loadscope"]), (1, []), (None, [])])
+def test_the_whole_gate_runs_in_two_processes_where_there_are_cores(course, started, monkeypatch, cores, together):
+    monkeypatch.setattr(course.os, "cpu_count", lambda: cores)
+    assert course.main(["test"]) == 5
+    assert started[0] == [course.PYTHON, "-m", "pytest", *together]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

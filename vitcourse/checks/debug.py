@@ -465,8 +465,10 @@ class TestTask(Exercise):
                     return name
         return ""
 
-    def judge(self, outcomes: Sequence[Outcome], seed: int) -> Report:
+    def judge(self, outcomes: Sequence[Outcome], seed: int, refused: str = "") -> Report:
         """Read the verdict that `run` reached beside the learner's code."""
+        if refused:
+            return Report(self.name, self.points, self.section, seed, state="wrong", problem=refused)
         cases = self.inputs(seed)
         tested = tuple(case.note for case in cases)
         printed = next((outcome.printed for outcome in outcomes if outcome.printed), "")

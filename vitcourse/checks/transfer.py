@@ -17,7 +17,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from vitcourse import functional, transfer
 from vitcourse.checks.exercise import Case, Exercise, _what, integer
-from vitcourse.checks.report import Report
 from vitcourse.checks.watch import Outcome
 from vitcourse.config import ViTConfig
 from vitcourse.data import ImageSet, load
@@ -1347,11 +1346,11 @@ class _Tuned(Exercise):
         steps = [name for name in expected[0].values if name.startswith("at least")]
         return sum(outcomes[0].values.get(name) == "yes" for name in steps) / len(steps)
 
-    def _refused(self, answer: object, seed: int) -> Report | None:
-        if callable(answer):  # also the package's own class, with the learner's weights
-            return None
-        problem = f"Pass the fine-tuned model, which takes images and returns logits; got {_what(answer)}."
-        return Report(self.name, self.points, self.section, seed, state="wrong", problem=problem)
+    def refused(self, answer: object) -> str:
+        """As of any exercise, but the package's own class is taken: the weights are the learner's."""
+        if callable(answer):
+            return ""
+        return f"Pass the fine-tuned model, which takes images and returns logits; got {_what(answer)}."
 
 
 tuned = _Tuned(

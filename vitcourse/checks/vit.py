@@ -23,7 +23,6 @@ from torch.overrides import TorchFunctionMode
 
 from vitcourse import layers
 from vitcourse.checks.exercise import Case, Exercise, _what, integer
-from vitcourse.checks.report import Report
 from vitcourse.checks.watch import Outcome
 from vitcourse.data import ImageSet, load
 from vitcourse.model import VisionTransformer
@@ -2287,11 +2286,11 @@ class _Trained(Exercise):
         steps = [name for name in expected[0].values if name.startswith("at least")]
         return sum(outcomes[0].values.get(name) == "yes" for name in steps) / len(steps)
 
-    def _refused(self, answer: object, seed: int) -> Report | None:
+    def refused(self, answer: object) -> str:
+        """As of any exercise, in the words for a model."""
         if callable(answer):
-            return super()._refused(answer, seed)
-        problem = f"Pass the trained model, which takes images and returns logits; got {_what(answer)}."
-        return Report(self.name, self.points, self.section, seed, state="wrong", problem=problem)
+            return super().refused(answer)
+        return f"Pass the trained model, which takes images and returns logits; got {_what(answer)}."
 
 
 trained = _Trained(
