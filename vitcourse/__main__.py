@@ -18,7 +18,7 @@ EPILOG = "Every command explains itself: python -m vitcourse COMMAND --help"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 when it went well, 1 with one sentence when it did not, 2 when marks are still open."""
+    """Run one command; 0 when it went well, 1 with one sentence when it did not, 2 or 3 when a human is needed."""
     parser = argparse.ArgumentParser(prog="python -m vitcourse", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     doctor = commands.add_parser("doctor", help="say what works here, and how to mend what doesn't")
@@ -61,9 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
     whole.add_argument(
         "--attempts", choices=("last", "best"), default="last", help="which counts (default: %(default)s)"
     )
-    whole.add_argument("--seconds", type=float, default=60, help="for one submission (default: %(default)s)")
+    whole.add_argument("--seconds", type=float, default=120, help="for one submission (default: %(default)s)")
     whole.add_argument("--workers", type=int, help="at a time (default: one a core)")
     whole.add_argument("--dask", metavar="ADDRESS", help="hand the work to a running Dask cluster")
+    whole.add_argument("--gradebook", metavar="URL", help="also fill nbgrader's, such as sqlite:///gradebook.db")
     whole.set_defaults(run=_grade_class)
     about = "final marks, 0.4 practicals + 0.6 project, from the tables in a folder"
     project = kinds.add_parser("project", help=about, description=about)
@@ -136,6 +137,10 @@ def _grade_class(options: argparse.Namespace) -> int:
         mapped=classroom.on_dask(options.dask) if options.dask else None,
     )
     chosen = results.write(graded, options.out, rules)
+    if options.gradebook:
+        from vitcourse.grading import gradebook
+
+        gradebook.fill(options.gradebook, sheets, chosen, results.by_hand(options.out))
     waiting = [mark for mark in chosen if mark.reason]
     print(f"{len(chosen)} lines in {options.out / 'marks.csv'}; {len(waiting)} need a human: see the column reason.")
     return 3 if waiting else 0

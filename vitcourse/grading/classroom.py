@@ -6,31 +6,40 @@ Longer than 150 lines because the order of events, from a folder of files to a f
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import torch
 
+from vitcourse.checks.report import Report
 from vitcourse.files import written_whole
-from vitcourse.grading import judging, matching, sandbox
+from vitcourse.grading import judging, matching, running, sandbox
 from vitcourse.grading.submissions import Submission, collect
 from vitcourse.progress import ProgressBar
 
-VERSION = 1  # of the results' form; another one is graded anew
+VERSION = 2  # of the results' form; another one is graded anew
 CHECKS = re.compile(r"from vitcourse\.checks import (\w+) as check")
-CALLED = re.compile(r"check\.(\w+)\(")
-# Names that an honest answer to these sheets doesn't need. They cost nothing: the teacher is told where to look.
-CURIOUS = {"reference", "_getframe", "get_objects", "settrace", "ctypes", "subprocess", "socket", "_exit", "fork"}
+# What an honest answer to these sheets doesn't need. It costs nothing: the teacher is told where to look.
+CURIOUS_MODULES = {
+    *("builtins", "ctypes", "gc", "importlib", "inspect", "multiprocessing", "pickle", "signal", "socket"),
+    *("subprocess", "threading"),
+}
+CURIOUS_NAMES = {"exec", "eval", "__import__", "__builtins__"}
+CURIOUS_ATTRIBUTES = {
+    *("reference", "_getframe", "_current_frames", "f_back", "tb_frame", "get_objects", "settrace"),
+    *("__globals__", "__closure__", "__code__", "_exit", "fork", "system", "popen"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Row:
     state: str
     problem: str = ""
     belief: str = ""
-    sure: bool = False
+    belief_name: str = ""  # if it explains all that came out
     card: str = ""
     text: str = ""
 
@@ -83,6 +92,7 @@ class Result:
     rows: tuple[Row, ...] = ()
     problem: str = ""
     remarks: tuple[str, ...] = field(default=())
+    failed: bool = False  # ours: no mark is given, and it is run again next time
 
     @property
     def earned(self) -> float:
@@ -110,7 +120,7 @@ class Result:
             told = json.loads(path.read_text(encoding="utf-8"))
             rows = tuple(Row(**row) for row in told.pop("rows"))
             return cls(**told | {"rows": rows, "remarks": tuple(told["remarks"])})
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"{str(path)!r} isn't a result ({type(error).__name__}).") from None
 
 
@@ -147,17 +157,23 @@ def grade_all(
         only: the sheet that all of them are; otherwise each is recognised by its answers.
         mapped: hands (function, jobs) to somebody else's workers and yields results as they come.
     """
+    if out.resolve().is_relative_to(place.resolve()):
+        raise ValueError(f"out {str(out)!r} lies among the submissions: name a folder outside of {str(place)!r}.")
     submissions = collect(place)
+    found = [_sheet_of(submission, sheets, only) for submission in submissions]
+    # Where all that can be recognised are one sheet, so are those that can't: they then stand in its tables.
+    names = {sheet.name: sheet for sheet in found if sheet}
+    default = next(iter(names.values())) if len(names) == 1 else None
     jobs, results = [], []
     apart = tuple(path.resolve() for path in (place if place.is_dir() else place.parent, out, *hidden))
-    for submission in submissions:
-        job = Job(submission, _sheet_of(submission, sheets, only), seed, limits, apart)
+    for submission, sheet in zip(submissions, found, strict=True):
+        job = Job(submission, sheet or default, seed, limits, apart)
         path = job.path(out)
         try:
             kept = Result.read(path)
         except (FileNotFoundError, ValueError):
             kept = None
-        if kept and kept.key == job.key:
+        if kept and kept.key == job.key and not kept.failed:
             results.append(kept)
         else:
             jobs.append(job)
@@ -192,68 +208,52 @@ class Job:
         return out / "results" / self.submission.student / f"{name}-{place}.json"
 
 
-def grade_one(job: Job) -> tuple[Job, Result]:
+Done = tuple[Job, Result]
+
+
+def grade_one(job: Job) -> Done:
     """Run one submission apart and mark what came out. Never raises: a failure of ours is a remark for the teacher."""
-    one, sheet = job.submission, job.sheet
-    when = one.handed_in.isoformat(timespec="seconds") if one.handed_in else ""
-    base = Result(one.student, one.name, one.identifier, sheet.name if sheet else "", one.file, when, job.key)
+    one, sheet, base = job.submission, job.sheet, _base(job)
     if sheet is None:
-        return job, _with(base, problem=one.problem or _unreadable(one) or "it is none of the sheets")
+        return job, replace(base, problem=one.problem or _unreadable(one) or "it is none of the sheets")
     try:
         points = matching.graded(sheet.notebook)
-        nothing = tuple(Row(grade_id, value, 0.0, "missing") for grade_id, value in points.items())
         if one.problem:
-            return job, _with(base, problem=one.problem, rows=nothing)
+            return job, replace(base, problem=one.problem)
         try:
             matched = matching.match(sheet.notebook, matching.read(one.content))
         except ValueError as error:
-            return job, _with(base, problem=str(error), rows=nothing)
+            return job, replace(base, problem=str(error))
         return job, _run(job, base, sheet, matched, points)
     except Exception as error:
-        return job, _with(base, problem=f"the grader failed: {type(error).__name__}: {str(error)[:200]}")
+        text = str(error).encode("utf-8", "replace").decode()[:300]
+        return job, replace(base, problem=f"the grader failed: {type(error).__name__}: {text}", failed=True)
+
+
+def _base(job: Job) -> Result:
+    one, sheet = job.submission, job.sheet
+    when = one.handed_in.isoformat(timespec="seconds") if one.handed_in else ""
+    rows = tuple(Row(*pair, 0.0, "missing") for pair in matching.graded(sheet.notebook).items()) if sheet else ()
+    return Result(one.student, one.name, one.identifier, sheet.name if sheet else "", one.file, when, job.key, rows)
 
 
 def _run(job: Job, base: Result, sheet: Sheet, matched: matching.Matched, points: dict[str, float]) -> Result:
-    folder = Path(tempfile.mkdtemp(prefix="vitcourse-")).resolve()
-    try:
-        steps = [asdict(step) for step in matched.steps]
-        told = {"module": sheet.module, "seed": job.seed, "steps": steps}
-        (folder / "job.json").write_text(json.dumps(told), encoding="utf-8")
-        command = [sys.executable, "-m", "vitcourse.grading.candidate", str(folder)]
-        stopped = sandbox.run(command, folder, job.hidden, job.limits)
-        checks = {step.check: CALLED.findall(step.source)[-1] for step in matched.steps if step.check}
-        rows = tuple(
-            _row(grade_id, value, checks, folder, sheet.module, job.seed, matched) for grade_id, value in points.items()
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    remarks = [*matched.remarks, *([stopped] if stopped else []), *_curious(matched)]
-    return _with(base, rows=rows, remarks=tuple(remarks))
-
-
-def _row(
-    grade_id: str,
-    points: float,
-    checks: dict[str, str],
-    folder: Path,
-    module: str,
-    seed: int,
-    matched: matching.Matched,
-) -> Row:
-    if grade_id not in checks:
-        text = matched.texts.get(grade_id, "")
-        return Row(grade_id, points, None, "by hand", text=text[:20_000])
-    report = judging.report(folder / "outcomes" / grade_id, module, checks[grade_id], seed)
-    return Row(
-        grade_id,
-        points,
-        round(report.score * points, 2),
-        report.state,
-        report.problem,
-        report.belief,
-        bool(report.belief_name),
-        report._repr_html_(),
+    work = running.Job(matched.steps, sheet.module, job.seed, job.limits, job.hidden)
+    observed, stopped = running.observe(work)
+    checks = {step.check: work.exercise(step) for step in matched.steps if step.check}
+    rows = tuple(
+        Row(grade_id, value, None, "by hand", text=matched.texts.get(grade_id, "")[:20_000])
+        if grade_id not in checks
+        else _row(grade_id, value, judging.report(observed.get(grade_id), sheet.module, checks[grade_id], job.seed))
+        for grade_id, value in points.items()
     )
+    return replace(base, rows=rows, remarks=(*matched.remarks, *stopped, *_curious(matched, sheet)))
+
+
+def _row(grade_id: str, points: float, report: Report) -> Row:
+    earned = round(report.score * points, 2)
+    card = report._repr_html_()
+    return Row(grade_id, points, earned, report.state, report.problem, report.belief, report.belief_name, card)
 
 
 def _sheet_of(submission: Submission, sheets: dict[str, Sheet], only: str | None) -> Sheet | None:
@@ -265,9 +265,7 @@ def _sheet_of(submission: Submission, sheets: dict[str, Sheet], only: str | None
     except ValueError:
         notebook = None
     if notebook is not None:
-        ids = {cell.get("id") for cell in notebook.cells} | {
-            cell.get("metadata", {}).get("nbgrader", {}).get("grade_id") for cell in notebook.cells
-        }
+        ids = {cell.id for cell in notebook.cells} | matching.grade_ids(notebook)
         shared = {name: len(ids & set(matching.graded(sheet.notebook))) for name, sheet in sheets.items()}
         best = max(shared, key=lambda name: shared[name])
         if shared[best]:
@@ -295,36 +293,51 @@ def _unreadable(submission: Submission) -> str:
     return ""
 
 
-def _curious(matched: matching.Matched) -> list[str]:
+def _curious(matched: matching.Matched, sheet: Sheet) -> list[str]:
     """Where the teacher may want to look: names that an honest answer doesn't need."""
+    handed_out = {cell.source.strip() for cell in sheet.notebook.cells}
     found = set()
     for step in matched.steps:
-        if step.check:
-            continue
-        try:
-            tree = ast.parse(step.source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-            names = {name} | (
-                {alias.name for alias in node.names} if isinstance(node, (ast.Import, ast.ImportFrom)) else set()
-            )
-            found |= {(step.cell, word) for word in names & CURIOUS}
+        tree = matching.parsed(step.source) if step.source.strip() not in handed_out else None
+        for node in ast.walk(tree) if tree else ():
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                words = {part for name in names for part in name.split(".")} & CURIOUS_MODULES
+            elif isinstance(node, ast.Attribute):
+                words = {node.attr} & CURIOUS_ATTRIBUTES
+            else:
+                words = {node.id} & CURIOUS_NAMES if isinstance(node, ast.Name) else set()
+            found |= {(step.cell, word) for word in words}
     return [f"look at cell {cell}: it uses {word}" for cell, word in sorted(found)]
 
 
-def _in_processes(function: Callable, jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Result]]:
-    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
-    if workers == 1:
+def _in_processes(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int | None) -> Iterator[Done]:
+    """In processes of our own, new ones and not copies; one that dies, say for want of memory, takes nothing along."""
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
         yield from map(function, jobs)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before they import torch: spinning threads slow each other
+    left = list(jobs)
+    with _pool(workers) as pool:
+        futures = {pool.submit(function, job): job for job in jobs}
         try:
-            for done in as_completed([pool.submit(function, job) for job in jobs]):
-                yield done.result()
+            for done in as_completed(futures):
+                with contextlib.suppress(BrokenProcessPool):
+                    yield done.result()
+                    left.remove(futures[done])
         finally:
             pool.shutdown(cancel_futures=True)
+    for job in left:
+        with _pool(1) as alone:
+            try:
+                yield alone.submit(function, job).result()
+            except BrokenProcessPool:
+                yield job, replace(_base(job), problem="the grader failed: its process died", failed=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
 
 
 def on_dask(address: str) -> Callable[[Callable, Iterable], Iterator]:
@@ -345,7 +358,3 @@ def on_dask(address: str) -> Callable[[Callable, Iterable], Iterator]:
                 yield done.result()
 
     return spread
-
-
-def _with(result: Result, **changes: Any) -> Result:
-    return Result(**{**{name: getattr(result, name) for name in result.__dataclass_fields__}, **changes})

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
+import json
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +17,8 @@ import nbformat
 from nbformat import NotebookNode
 
 SELF_GRADE = "self-grade"  # the tag of a sheet's last cell
+MOST_CELLS = 2000
+MOST_LETTERS = 50_000  # of a cell, to be read as code; a longer one is run, but not looked into
 
 
 @dataclass(frozen=True)
@@ -43,18 +48,39 @@ class Matched:
 
 
 def read(content: bytes) -> NotebookNode:
-    """A notebook from its bytes, as version 4.
+    """A notebook from its bytes, as version 4; of its cells what is needed here, and each of it of the right kind.
 
     Raises:
         ValueError: these bytes aren't a notebook.
     """
     try:
-        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
-        if not all(isinstance(_source(cell), str) for cell in notebook.cells):
-            raise TypeError("a cell without a source")
-        return notebook
-    except Exception as error:
-        raise ValueError(f"not a notebook ({type(error).__name__}: {str(error)[:120]})") from None
+        told = json.loads(content)  # UTF-8, also with a mark in front, UTF-16 or UTF-32
+        if told.get("nbformat") != 4:
+            told = nbformat.reads(json.dumps(told), as_version=4)
+        cells = [_tidy(cell) for cell in told["cells"] if isinstance(cell, dict)]
+    except Exception as error:  # a stranger's file
+        raise ValueError(f"not a notebook ({type(error).__name__}: {_clean(str(error))[:120]})") from None
+    if len(cells) > MOST_CELLS:
+        raise ValueError(f"it has {len(cells)} cells; at most {MOST_CELLS} are looked at")
+    return NotebookNode(cells=cells)
+
+
+def _tidy(cell: dict[str, Any]) -> NotebookNode:
+    source, about = cell.get("source", ""), cell.get("metadata")
+    about = about if isinstance(about, dict) else {}
+    source = "".join(line for line in source if isinstance(line, str)) if isinstance(source, list) else source
+    nbgrader = about.get("nbgrader")
+    return NotebookNode(
+        id=_clean(cell["id"])[:80] if isinstance(cell.get("id"), str) else "",
+        cell_type=cell["cell_type"] if cell.get("cell_type") in ("code", "markdown") else "raw",
+        source=_clean(source.replace("\r\n", "\n").replace("\r", "\n")) if isinstance(source, str) else "",
+        metadata=NotebookNode(nbgrader=nbgrader if isinstance(nbgrader, dict) else {}),
+    )
+
+
+def _clean(text: str) -> str:
+    """Without halves of surrogate pairs, which can't be written to a file."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
@@ -70,7 +96,7 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
     found, remarks = {}, []
     for cell in filter(_is_answer, sheet.cells):
         candidates = _candidates(cell, theirs)
-        if len(candidates) > 1:
+        if len({theirs[place].source.strip() for place in candidates}) > 1:
             remarks.append(f"{_grade_id(cell)}: {len(candidates)} cells; the last one counts")
         if candidates:
             found[cell.id] = candidates[-1]
@@ -80,8 +106,8 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
         raise ValueError("none of this sheet's answers is in it: another notebook?")
     own = _own_cells(sheet, theirs, set(found.values()))
     steps, texts = [], {}
-    steps += [Step(theirs[place].get("id", f"added-{place}"), theirs[place].source) for place in own.get("", ())]
-    given = {cell.get("id"): cell.source for cell in theirs if cell.get("cell_type") == "code"}
+    steps += [_added(theirs, place) for place in own.get("", ())]
+    given = {cell.id: cell.source for cell in theirs if cell.id and cell.cell_type == "code"}
     for cell in sheet.cells:
         if SELF_GRADE in cell.metadata.get("tags", []):
             continue
@@ -94,9 +120,7 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
             steps.append(Step(cell.id, source, otherwise=cell.source if source != cell.source else ""))
         elif _is_answer(cell):
             texts[_grade_id(cell)] = theirs[found[cell.id]].source if cell.id in found else ""
-        steps += [
-            Step(theirs[place].get("id", f"added-{place}"), theirs[place].source) for place in own.get(cell.id, ())
-        ]
+        steps += [_added(theirs, place) for place in own.get(cell.id, ())]
     return Matched(tuple(steps), texts, tuple(remarks))
 
 
@@ -105,58 +129,79 @@ def graded(sheet: NotebookNode) -> dict[str, float]:
     return {_grade_id(cell): float(_nbgrader(cell)["points"]) for cell in sheet.cells if _nbgrader(cell).get("grade")}
 
 
+def grade_ids(notebook: NotebookNode) -> set[str]:
+    """The grade ids in a notebook."""
+    return {_grade_id(cell) for cell in notebook.cells} - {""}
+
+
+def _added(theirs: list[NotebookNode], place: int) -> Step:
+    return Step(theirs[place].id or f"added-{place}", theirs[place].source)
+
+
 def _candidates(cell: NotebookNode, theirs: list[NotebookNode]) -> list[int]:
-    """Places of the cells that can be this answer, by the surest sign that there is."""
-    same = [place for place, other in enumerate(theirs) if other.get("cell_type") == cell.cell_type]
-    by_grade = [place for place in same if _grade_id(theirs[place]) == _grade_id(cell)]
-    by_id = [place for place in same if theirs[place].get("id") == cell.id]
+    """Places of the cells that can be this answer, by the surest sign that there is; what is filled in comes first."""
+    same = [place for place, other in enumerate(theirs) if other.cell_type == cell.cell_type]
+    found = [
+        [place for place in same if _grade_id(theirs[place]) == _grade_id(cell)],
+        [place for place in same if theirs[place].id == cell.id],
+    ]
     if cell.cell_type == "code":
-        wanted = _defined(cell.source)
-        by_text = [place for place in same if wanted and wanted <= _defined(theirs[place].source)]
-        # An answer that moved to another cell, while the old one was left as it was handed out.
-        filled = [place for place in by_text if theirs[place].source.strip() != cell.source.strip()]
-        for places in (by_grade, by_id):
-            if places and any(theirs[place].source.strip() != cell.source.strip() for place in places):
-                return places
-        return filled or by_grade or by_id or by_text
-    near = [place for place in same if _likeness(theirs[place].source, cell.source) > 0.6]
-    return by_grade or by_id or near
+        wanted = {
+            name for name in _defined(cell.source) if f"def {name}" in cell.source or f"class {name}" in cell.source
+        }
+        found.append([place for place in same if wanted and wanted <= _defined(theirs[place].source)])
+    elif len(cell.source) > 20:
+        found.append([place for place in same if _likeness(theirs[place].source, cell.source) > 0.6])
+    filled = [[place for place in places if theirs[place].source.strip() != cell.source.strip()] for places in found]
+    return next((places for places in (*filled, *found) if places), [])
 
 
 def _own_cells(sheet: NotebookNode, theirs: list[NotebookNode], answers: set[int]) -> dict[str, list[int]]:
     """Places of code cells that the learner added, by the sheet's cell after which they come ("" at the top)."""
-    ids = {cell.id: cell for cell in sheet.cells}
+    ids = {cell.id for cell in sheet.cells}
     grades = {_grade_id(cell): cell.id for cell in sheet.cells if _grade_id(cell)}
     sources = {cell.source.strip(): cell.id for cell in sheet.cells}
     after, own = "", {}
     for place, cell in enumerate(theirs):
-        known = grades.get(_grade_id(cell)) or (cell.get("id") if cell.get("id") in ids else None)
+        known = grades.get(_grade_id(cell)) or (cell.id if cell.id in ids else None)
         known = known or sources.get(cell.source.strip())
         if known:
             after = known
-        elif cell.get("cell_type") == "code" and place not in answers and not _calls_check(cell.source):
+        elif cell.cell_type == "code" and place not in answers and not _calls_check(cell.source):
             own.setdefault(after, []).append(place)
     return own
 
 
-def _calls_check(source: str) -> bool:
-    """Whether a cell is a copy of a check: `check.NAME(...)` as a statement."""
+def parsed(source: str) -> ast.Module | None:
+    """A stranger's code as a tree; None where it is none, or too much."""
     try:
-        lines = ast.parse(source).body
-    except SyntaxError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source) if len(source) <= MOST_LETTERS else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _calls_check(source: str) -> bool:
+    """Whether a cell is a copy of a check: it calls `check.NAME(...)` or `grade_sheet(...)`, and defines nothing."""
+    tree = parsed(source)
+    lines = tree.body if tree else []
+    if any(isinstance(line, (ast.FunctionDef, ast.ClassDef)) for line in lines):
         return False
     calls = [line.value.func for line in lines if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)]
-    return any(isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name) and f.value.id == "check" for f in calls)
+    return any(ast.unparse(call).split(".")[0] in ("check", "grade_sheet") for call in calls)
 
 
-def _defined(source: str) -> set[str]:
-    """The functions and classes that a cell defines at its top level."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        words = [line.split("(")[0].split(":")[0].split() for line in source.splitlines()]
-        return {line[1] for line in words if len(line) == 2 and line[0] in ("def", "class")}
-    return {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+@functools.lru_cache(4 * MOST_CELLS)
+def _defined(source: str) -> frozenset[str]:
+    """The functions and classes that a cell defines at its top level, `name = ...` included."""
+    tree = parsed(source)
+    if tree is None:
+        words = [line.split("(")[0].split(":")[0].split() for line in source[:MOST_LETTERS].splitlines()]
+        return frozenset(line[1] for line in words if len(line) == 2 and line[0] in ("def", "class"))
+    names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    given = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return frozenset(names | {target.id for target in given if isinstance(target, ast.Name)})
 
 
 def _likeness(one: str, other: str) -> float:
@@ -164,8 +209,7 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _nbgrader(cell: NotebookNode) -> dict[str, Any]:
-    about = cell.get("metadata", {}).get("nbgrader", {})
-    return about if isinstance(about, dict) else {}
+    return cell.metadata.get("nbgrader", {})
 
 
 def _grade_id(cell: NotebookNode) -> str:
@@ -178,7 +222,3 @@ def _is_answer(cell: NotebookNode) -> bool:
 
 def _is_check(cell: NotebookNode) -> bool:
     return bool(_nbgrader(cell).get("grade")) and not _is_answer(cell)
-
-
-def _source(cell: NotebookNode) -> Any:
-    return cell.get("source")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import html
-from collections import Counter
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from vitcourse.files import written_whole
+from vitcourse.grading import statistics
 from vitcourse.grading.classroom import Result
+from vitcourse.grading.project import Scheme
 
 BY_HAND = ("student", "sheet", "exercise", "possible", "points", "comment")
 
@@ -44,6 +46,7 @@ class Mark:
     missing: tuple[str, ...]
     is_late: bool
     mark: float | None
+    in_time: float | None  # the mark without what is lost by being late
 
     @property
     def reason(self) -> str:
@@ -80,10 +83,11 @@ def _mark(result: Result, given: Mapping[tuple[str, str, str], float], rules: Ru
     missing = tuple(grade_id for grade_id, key in keys.items() if key not in given)
     by_hand = sum(given[key] for key in keys.values() if key in given)
     is_late = bool(rules.deadline and result.handed_in and datetime.fromisoformat(result.handed_in) > rules.deadline)
-    if missing or not result.possible:
-        return Mark(result, by_hand, missing, is_late, 0.0 if not result.possible else None)
-    value = 10 * (result.earned + by_hand) / result.possible
-    return Mark(result, by_hand, missing, is_late, round(max(0.0, value - rules.late * is_late), 2))
+    if missing or result.failed:
+        return Mark(result, by_hand, missing, is_late, None, None)
+    value = 10 * (result.earned + by_hand) / result.possible if result.possible else 0.0
+    less = max(0.0, value - rules.late * is_late)
+    return Mark(result, by_hand, missing, is_late, round(less, 2), round(value, 2))
 
 
 def read_by_hand(path: Path) -> dict[tuple[str, str, str], float]:
@@ -107,11 +111,16 @@ def read_by_hand(path: Path) -> dict[tuple[str, str, str], float]:
     return given
 
 
+def by_hand(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    """The lines of `folder`/by-hand.csv, by student, sheet and exercise."""
+    return {(row["student"], row["sheet"], row["exercise"]): row for row in _read(folder / "by-hand.csv")}
+
+
 def write(all_results: Sequence[Result], folder: Path, rules: Rules) -> list[Mark]:
     """Every table and page in `folder`; what a teacher wrote into by-hand.csv stays."""
     _write_by_hand(all_results, folder)
     chosen = marks(all_results, folder, rules)
-    comments = {(r["student"], r["sheet"], r["exercise"]): r for r in _read(folder / "by-hand.csv")}
+    comments = by_hand(folder)
     _table(folder / "marks.csv", [_line(mark) for mark in chosen])
     sheets = sorted({mark.result.sheet for mark in chosen if mark.result.sheet})
     for sheet in sheets:
@@ -119,8 +128,13 @@ def write(all_results: Sequence[Result], folder: Path, rules: Rules) -> list[Mar
         _table(folder / f"moodle-{sheet}.csv", [_moodle(mark) for mark in here])
         _table(folder / f"canvas-{sheet}.csv", [_canvas(mark) for mark in here])
         _table(folder / f"gradescope-{sheet}.csv", [_gradescope(mark) for mark in here])
-    _table(folder / "exercises.csv", _by_exercise(chosen))
-    _table(folder / "misconceptions.csv", _beliefs(chosen))
+    counted = [mark.result for mark in chosen]
+    _table(folder / "exercises.csv", statistics.by_exercise(counted))
+    _table(folder / "misconceptions.csv", statistics.misconceptions(counted))
+    statistics.draw(folder / "statistics.png", counted)
+    _text(folder / "by-hand.html", _texts(chosen))
+    if not (folder / "students.csv").exists():
+        _table(folder / "students.csv", _students(chosen))
     for mark in chosen:
         name = mark.result.sheet or "unknown"
         _text(folder / "feedback" / mark.result.student / f"{name}.html", _page(mark, comments))
@@ -131,6 +145,7 @@ def _write_by_hand(results: Sequence[Result], folder: Path) -> None:
     """Add lines for what is new; lines that are there, filled in or not, stay as they are."""
     path = folder / "by-hand.csv"
     rows = list(_read(path))
+    before = len(rows)
     known = {(row["student"], row["sheet"], row["exercise"]) for row in rows}
     for result in results:
         for row in result.rows:
@@ -138,7 +153,7 @@ def _write_by_hand(results: Sequence[Result], folder: Path) -> None:
             if row.earned is None and key not in known:
                 known.add(key)
                 rows.append(dict(zip(BY_HAND, (*key, f"{row.points:g}", "", ""), strict=True)))
-    if rows:
+    if len(rows) > before:
         _table(path, sorted(rows, key=lambda row: (row["sheet"], row["exercise"], row["student"])))
 
 
@@ -192,35 +207,32 @@ def _gradescope(mark: Mark) -> dict[str, Any]:
     }
 
 
-def _by_exercise(chosen: Sequence[Mark]) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, str], list[float]] = {}
+def _students(chosen: Sequence[Mark]) -> list[dict[str, Any]]:
+    """What `python -m vitcourse grade project` reads, a line for each student; it takes off what late ones lose."""
+    names = {(mark.result.name, mark.result.student) for mark in chosen}
+    twice = {name for name, _ in names if sum(name == other for other, _ in names) > 1}
+    rows: dict[str, dict[str, Any]] = {}
+    for mark in chosen:
+        result = mark.result
+        name = result.student if result.name in twice else _plain(result.name)
+        empty = {column: "" for sheet in Scheme().obligatory for column in (sheet, f"{sheet} late")}
+        row = rows.setdefault(name, {"student": name, "group": "", **empty})
+        if result.sheet:
+            row[result.sheet] = "" if mark.in_time is None else f"{mark.in_time:.2f}"
+            row[f"{result.sheet} late"] = "yes" if mark.is_late else "no"
+    return [rows[name] for name in sorted(rows)]
+
+
+def _texts(chosen: Sequence[Mark]) -> str:
+    """A page with all texts to mark by hand, question by question, for the teacher."""
+    texts: dict[tuple[str, str], list[str]] = {}
     for mark in chosen:
         for row in mark.result.rows:
-            if row.earned is not None:
-                rows.setdefault((mark.result.sheet, row.grade_id), []).append(row.earned / row.points)
-    return [
-        {
-            "sheet": sheet,
-            "exercise": exercise,
-            "hand-ins": len(v),
-            "right": sum(s == 1 for s in v),
-            "mean share": f"{sum(v) / len(v):.3f}",
-        }
-        for (sheet, exercise), v in rows.items()
-    ]
-
-
-def _beliefs(chosen: Sequence[Mark]) -> list[dict[str, Any]]:
-    rows = (
-        (mark.result.sheet, row.grade_id, row.belief)
-        for mark in chosen
-        for row in mark.result.rows
-        if row.belief and row.sure
-    )
-    return [
-        {"sheet": sheet, "exercise": exercise, "students": count, "belief": belief}
-        for (sheet, exercise, belief), count in sorted(Counter(rows).items(), key=lambda item: (-item[1], item[0]))
-    ]
+            if row.earned is None:
+                said = f"<h3>{html.escape(mark.result.student)}</h3><pre>{html.escape(row.text)}</pre>"
+                texts.setdefault((mark.result.sheet, row.grade_id), []).append(said)
+    parts = [f"<h2>{html.escape(' · '.join(key))}</h2>\n" + "\n".join(each) for key, each in sorted(texts.items())]
+    return _document("by-hand.csv", "\n".join(parts))
 
 
 def _page(mark: Mark, comments: Mapping[tuple[str, str, str], Mapping[str, str]]) -> str:
@@ -233,18 +245,23 @@ def _page(mark: Mark, comments: Mapping[tuple[str, str, str], Mapping[str, str]]
         parts.append(f"<h2>{html.escape(row.grade_id)}: {html.escape(points or 'to come')} of {row.points:g}</h2>")
         parts.append(row.card if row.earned is not None else f"<p>{html.escape(said.get('comment', ''))}</p>")
     total = "to come" if mark.mark is None else f"{mark.mark:.2f} of 10" + (" (late)" if mark.is_late else "")
-    title = html.escape(f"{result.name} · {result.sheet}")
     notes = "".join(f"<p>{html.escape(part)}</p>" for part in (result.problem, *result.remarks) if part)
+    title = f"{result.name} · {result.sheet}"
+    return _document(title, f"<p>Mark: {total}</p>\n{notes}\n" + "\n".join(parts))
+
+
+def _document(title: str, body: str) -> str:
     style = (
         "body{font-family:sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:white}"
+        "pre{white-space:pre-wrap}"
     )
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{style}</style>'
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
-        f"<body><main><h1>{title}</h1>\n<p>Mark: {total}</p>\n{notes}\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{html.escape(title)}</title><style>{style}</style>"
     )
+    main = f"<body><main><h1>{html.escape(title)}</h1>\n{body}\n</main></body>"
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n{main}</html>\n'
 
 
 def _plain(text: str) -> str:
@@ -253,20 +270,30 @@ def _plain(text: str) -> str:
     return "'" + text if text[:1] in ("=", "+", "-", "@") else text
 
 
-def _read(path: Path) -> Iterable[dict[str, str]]:
+def _read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of ours, whatever a spreadsheet made of it."""
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8-sig")
-    first = text.splitlines()[0] if text.strip() else ""
-    return list(csv.DictReader(text.splitlines(), delimiter=";" if first.count(";") > first.count(",") else ","))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} isn't UTF-8: save it from the spreadsheet as 'CSV UTF-8'.") from None
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="")
+    if absent := [name for name in BY_HAND if name not in (reader.fieldnames or [])]:
+        raise ValueError(f"{path.name} has no column {', '.join(absent)}.")
+    rows = list(reader)
+    if any(None in row for row in rows):
+        raise ValueError(f"{path.name}: a line has more values than there are columns; put quotes around its comment.")
+    return rows
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as CSV, in UTF-8; columns that only some of them have are kept."""
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        if rows:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _text(path: Path, text: str) -> None:

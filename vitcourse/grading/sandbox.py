@@ -1,8 +1,9 @@
 """Run a program that may be hostile, with limits, and apart from everything that isn't its own.
 
-On Linux with bubblewrap (Debian's package `bubblewrap`): no network, no other processes in sight, a file system that
-is read-only but for one folder, and without the folders to hide. Elsewhere the limits of time, memory and file size
-alone; `protection` says which of both.
+On Linux with bubblewrap (Debian's package `bubblewrap`): no network, no other processes in sight, and a file system
+that holds the system's programs, Python, this package and one folder that can be written. Elsewhere the limits
+alone; `protection` says which of both. Linux counts processes and their memory together, macOS each by itself,
+Windows has the limits of time and disk.
 
 Longer than 150 lines because a limit that stands elsewhere is a limit forgotten.
 """
@@ -10,16 +11,27 @@ Longer than 150 lines because a limit that stands elsewhere is a limit forgotten
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+INSIDE = "/hand-in"  # what the program's folder is called under bubblewrap, so that no message holds a chance name
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/alternatives", "/etc/fonts"),
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/sys/devices/system/cpu"),
+)
+PROGRESS = "progress"  # a file in the folder; the program writes it whenever it gets on
 
 
 @dataclass(frozen=True)
@@ -28,22 +40,34 @@ class Limits:
 
     Args:
         seconds: on the clock.
+        silence: on the clock, without a new `PROGRESS`.
+        cell: on the clock, for a cell that isn't a check; kept by the program itself, by `silence` if it doesn't.
         processor_seconds: of processor time, of each of its processes.
-        memory: bytes of private memory.
+        memory: bytes of private memory, of each and of all of its processes.
         file_size: bytes of one file.
-        disk: bytes of everything that it writes into its folder.
-        processes: at a time, threads counted.
+        disk: bytes of everything that it writes into its folder; a file counts 4096 at least.
+        processes: at a time.
     """
 
-    seconds: float = 60
+    seconds: float = 120
+    silence: float = 40
+    cell: float = 20
     processor_seconds: int = 120
     memory: int = 4 * 2**30
     file_size: int = 64 * 2**20
     disk: int = 256 * 2**20
-    processes: int = 200
+    processes: int = 100
 
 
 LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: what stopped it, or ""; and the end of what it said before it closed its error stream."""
+
+    reason: str
+    errors: str
 
 
 def protection() -> str:
@@ -51,79 +75,178 @@ def protection() -> str:
     return "bubblewrap" if _works() else "limits"
 
 
-def run(command: Sequence[str], folder: Path, hidden: Sequence[Path] = (), limits: Limits = LIMITS) -> str:
-    """Run `command` in `folder`, the only place that it can write to; what it prints is thrown away.
+def run(
+    command: Sequence[str],
+    folder: Path,
+    hidden: Sequence[Path] = (),
+    limits: Limits = LIMITS,
+    told: bytes = b"",
+) -> Ended:
+    """Run `command` in `folder`, the only place that it can write to.
 
     Args:
-        hidden: folders that it sees empty.
-
-    Returns:
-        "" if it ended by itself, else what stopped it, in a few words.
+        hidden: folders that it sees empty, should they lie in what it sees.
+        told: what it can read from its standard input; at most 4096 bytes.
     """
     wrapped = [*_wrap(folder, hidden), *command] if _works() else list(command)
-    process = subprocess.Popen(
-        wrapped,
-        cwd=folder,
-        env=_environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=functools.partial(_limit, limits) if os.name == "posix" else None,
-    )
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            wrapped,
+            cwd=folder,
+            env=_environment(INSIDE if _works() else str(folder)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=functools.partial(_limit, limits) if os.name == "posix" else None,
+        )
+        try:
+            with contextlib.suppress(OSError), process.stdin as pipe:
+                pipe.write(told)
+            reason = _wait(process, folder, limits)
+        finally:
+            _kill(process)
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - 500))
+        return Ended(reason, errors.read().decode("utf-8", "replace").strip())
+
+
+def read_back(path: Path, most: int) -> bytes:
+    """The bytes of a file that a hostile program may have written: an ordinary file in an ordinary folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a link, a pipe, or larger than `most` bytes.
+        OSError: it can't be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if path.parent.is_symlink():
+        raise ValueError("a link")
+    with open(os.open(path, flags), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError("too large")
+    return content
+
+
+@contextlib.contextmanager
+def new_folder() -> Iterator[Path]:
+    """A folder for a program, gone afterwards, whatever it did there."""
+    folder = Path(tempfile.mkdtemp(prefix="vitcourse-")).resolve()
     try:
-        return _wait(process, folder, limits)
+        yield folder
     finally:
-        _kill(process)
+        try:
+            shutil.rmtree(folder, **{"onexc" if sys.version_info >= (3, 12) else "onerror": _insist})
+        except RecursionError:  # thousands of folders in each other
+            subprocess.run(["rm", "-rf", str(folder)], check=False)
+
+
+def _insist(function, path, _) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(os.path.dirname(path), 0o700)
+        os.chmod(path, 0o700)
+        function(path)
 
 
 def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> str:
-    end = time.monotonic() + limits.seconds
+    end, heard, progress = time.monotonic() + limits.seconds, time.monotonic(), None
     while process.poll() is None:
-        if time.monotonic() > end:
-            return f"stopped after {limits.seconds:g} s"
-        if _written(folder) > limits.disk:
+        now, latest = time.monotonic(), _changed(folder / PROGRESS)
+        if latest != progress:
+            heard, progress = now, latest
+        if now > end:
+            return f"stopped after {limits.seconds:g} s in all"
+        if now > heard + limits.silence:
+            return f"stopped after {limits.silence:g} s"
+        if _too_much_written(folder, limits.disk):
             return f"stopped: it wrote more than {limits.disk // 2**20} MiB"
-        time.sleep(0.05)
+        count, memory = _family(process.pid)
+        if count > limits.processes or memory > limits.memory:  # one sentence: which comes first is chance
+            most = f"{limits.processes} processes, or {limits.memory // 2**20} MiB of memory in all of them"
+            return f"stopped: it used more than {most}"
+        time.sleep(0.1)
     code = process.returncode
-    if code in (-signal.SIGXCPU, 128 + signal.SIGXCPU) if os.name == "posix" else False:
+    if os.name == "posix" and code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
         return f"stopped after {limits.processor_seconds} s of processor time"
     return f"it ended with code {code}" if code else ""
 
 
 def _kill(process: subprocess.Popen) -> None:
     """The process and what it started; under bubblewrap the end of its first process is the end of all."""
+    family = list(_descendants(process.pid))
     if os.name == "posix":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(OSError):
         process.kill()
     process.wait()
 
 
-def _written(folder: Path) -> int:
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(path, name)).st_blocks * 512
-    return total
+def _changed(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _too_much_written(folder: Path, most: int) -> bool:
+    total, folders = 0, [str(folder)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    state = entry.stat(follow_symlinks=False)
+                    total += max(getattr(state, "st_blocks", 0) * 512 or state.st_size, 4096)
+                    folders += [entry.path] if stat.S_ISDIR(state.st_mode) else []
+                    if total > most:
+                        return True
+        except OSError as error:  # it is gone again; or it lies so deep that nobody can look
+            if error.errno == errno.ENAMETOOLONG:
+                return True
+    return False
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """A process and all that came from it, as far as Linux tells."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
+                for child in file.read().split():
+                    yield from _descendants(int(child))
+
+
+def _family(pid: int) -> tuple[int, int]:
+    """How many processes there are, and their private memory in bytes."""
+    count = memory = 0
+    for each in _descendants(pid):
+        count += 1
+        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{each}/statm") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+            memory += (resident - shared) * os.sysconf("SC_PAGESIZE")
+    return count, memory
 
 
 def _limit(limits: Limits) -> None:
     import resource
 
-    def at_most(kind: int, value: int) -> None:
+    def at_most(kind: int, value: int, more: int = 0) -> None:
         _, hard = resource.getrlimit(kind)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        low, high = (limit if hard == resource.RLIM_INFINITY else min(limit, hard) for limit in (value, value + more))
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value, value))
+            resource.setrlimit(kind, (low, high))
 
-    at_most(resource.RLIMIT_CPU, limits.processor_seconds)
+    at_most(resource.RLIMIT_CPU, limits.processor_seconds, 2)  # a signal that has a name comes before SIGKILL
     at_most(resource.RLIMIT_FSIZE, limits.file_size)
     at_most(resource.RLIMIT_CORE, 0)
     at_most(resource.RLIMIT_DATA, limits.memory)
-    at_most(resource.RLIMIT_NPROC, limits.processes + _running())
+    at_most(resource.RLIMIT_NPROC, 4 * limits.processes + _running())
 
 
 def _running() -> int:
@@ -138,42 +261,43 @@ def _running() -> int:
     return count
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    kept = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "MPLCONFIGDIR": str(folder),
-        "IPYTHONDIR": str(folder),
-        "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "passive",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+def _environment(folder: str) -> dict[str, str]:
+    kept = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH")
+    own = ("HOME", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "MPLCONFIGDIR", "IPYTHONDIR")
+    return (
+        {name: os.environ[name] for name in kept if name in os.environ}
+        | dict.fromkeys(own, folder)
+        | {
+            "PYTHONPATH": os.pathsep.join(map(str, [PACKAGE.parent, *_libraries()])),
+            "MPLBACKEND": "Agg",
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "passive",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    )
+
+
+def _libraries() -> list[Path]:
+    """Where this Python imports from, except the folder that holds this package and, in a checkout, much else."""
+    places = [Path(place) for place in sys.path if place and os.path.isabs(place) and os.path.exists(place)]
+    return [place for place in places if place.resolve() not in PACKAGE.parents]
 
 
 def _wrap(folder: Path, hidden: Sequence[Path]) -> list[str]:
     """bubblewrap's command line; later options lie over earlier ones."""
-    seen = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2] / "vitcourse"]
-    options = [
-        "--ro-bind",
-        "/",
-        "/",
-        "--dev",
-        "/dev",
-        "--proc",
-        "/proc",
-        "--tmpfs",
-        "/tmp",
-        "--tmpfs",
-        str(Path.home()),
-    ]
-    for place in hidden:
-        options += ["--tmpfs", str(place.resolve())]
-    for place in seen:  # may lie in what was hidden
-        options += ["--ro-bind", str(place.resolve()), str(place.resolve())]
-    options += ["--bind", str(folder.resolve()), str(folder.resolve()), "--chdir", str(folder.resolve())]
+    search = [Path(place) for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if place]
+    python = [Path(sys.prefix), Path(sys.base_prefix), *_libraries(), *search]
+    seen = [*map(Path, SYSTEM), *python, *(place.resolve() for place in python), PACKAGE]
+    options = ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
+    for place in dict.fromkeys(seen):
+        options += ["--ro-bind-try", str(place), str(place)]
+    for place in dict.fromkeys(place.resolve() for place in hidden):
+        inside = any(place.is_relative_to(other) for other in seen)
+        if place.is_dir() and inside and not PACKAGE.is_relative_to(place):
+            options += ["--tmpfs", str(place)]
+    options += ["--bind", str(folder.resolve()), INSIDE, "--chdir", INSIDE]
     return ["bwrap", *options, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--"]
 
 

@@ -1,18 +1,28 @@
-"""Who handed in what: folders of students, flat files, or the zip of a learning platform."""
+"""Who handed in what: folders of students, flat files, or the zip of a learning platform.
+
+Longer than 150 lines because whatever a stranger can do to a name, a file or a zip is dealt with in this one place.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-MOST_BYTES = 20 * 2**20  # of one notebook; what is larger is not read
+MOST_BYTES = 32 * 2**20  # of one notebook; what is larger is not read
 # Moodle: "Ana García_1234567_assignsubmission_file_/sheet-1.ipynb", or all in the file's name.
-MOODLE = re.compile(r"^(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)$")
+MOODLE = re.compile(r"^(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)$", re.DOTALL)
+# Canvas: "garciaana_123_4567_sheet-1.ipynb", or "garciaana_LATE_123_4567_sheet-1.ipynb".
+CANVAS = re.compile(r"^(?P<name>[^_]+)_(?:LATE_)?(?P<number>\d+)_\d+_(?P<file>.+)$", re.DOTALL)
+SHEET = re.compile(r"[-_. ]+sheet-\d[-\w]*$|^sheet-\d(?:-[a-z]+)?[_. ]+", re.IGNORECASE)  # in "ana_sheet-2.ipynb"
+NOBODY = {"__MACOSX", ".DS_Store", ".ipynb_checkpoints", ".git", "Thumbs.db", "desktop.ini"}
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)$")  # no file of Windows can be called so
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,7 @@ class Submission:
         student: a name that is unique in the class and good for a file name.
         name: as the platform writes it.
         identifier: the platform's number, or "".
-        file: where it lay, for the reader's eye.
+        file: where it lay, for the reader's eye; unique in the class.
         content: its bytes; b"" if it is too large.
         handed_in: by the file's clock; None where that says nothing.
         problem: why it can't be read, or "".
@@ -38,11 +48,21 @@ class Submission:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file that was found: its path in parts, owner first, and what there is to know without a judgement."""
+
+    parts: tuple[str, ...]
+    content: bytes = b""
+    handed_in: datetime | None = None
+    problem: str = ""
+
+
 def collect(place: Path) -> list[Submission]:
     """All notebooks below a folder or in a zip, sorted by student and then by time; a student may have several.
 
-    A folder in `place` is a student; so is a notebook that lies there directly, by its name. Students without a
-    notebook count too: their submission has a problem and no content.
+    A folder in `place` is a student; so is a file that lies there directly, by its name. Who handed in no notebook
+    counts, too: that submission has a problem and no content. Nothing is unpacked, and no link is followed.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -52,70 +72,131 @@ def collect(place: Path) -> list[Submission]:
         raise FileNotFoundError(
             f"submissions {str(place)!r} doesn't exist: name the folder or the zip of what was handed in."
         )
-    found = list(_in_zip(place) if place.is_file() else _in_folder(place))
+    owners: dict[str, list[_File]] = {}
+    for file in _in_zip(place) if place.is_file() else _in_folder(place):
+        owners.setdefault(file.parts[0], []).append(file)
+    found = [one for owner, files in owners.items() for one in _of_owner(owner, files)]
     if not found:
         raise ValueError(f"submissions {str(place)!r} holds no notebook and no folder of a student.")
-    return sorted(found, key=lambda one: (one.student, one.handed_in or datetime.min.replace(tzinfo=UTC), one.file))
+    return sorted(_told_apart(found), key=lambda one: (one.student, _moment(one), one.file))
 
 
 def slug(name: str) -> str:
-    """A name as part of a path, in letters that every system takes: "Ana García" gives "ana-garcia"."""
+    """A name as part of a path, in letters that every system takes: "ana-garcia" stays, "Ana García" gets a tail.
+
+    The tail tells it from every other name of the same letters, and is the same each time.
+    """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    tidy = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
-    return tidy or "student-" + format(sum(map(ord, name)) % 10**6, "06d")
+    tidy = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:60].strip("-")
+    if tidy == name and not RESERVED.match(tidy):
+        return tidy
+    tail = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{tidy}-{tail}" if tidy else f"student-{tail}"
 
 
-def _in_folder(place: Path) -> Iterator[Submission]:
+def _in_folder(place: Path) -> Iterator[_File]:
     for entry in sorted(place.iterdir()):
-        if entry.name.startswith((".", "__MACOSX")):
-            continue
         if entry.is_dir() and not entry.is_symlink():
-            files = [f for f in sorted(entry.rglob("*")) if _is_notebook(f.relative_to(entry).as_posix())]
-            files = [file for file in files if file.is_file() and not file.is_symlink()]
-            yield from (_of_file(file, entry.name, file.relative_to(place).as_posix()) for file in files)
-            if not files:
-                yield _submission(entry.name, entry.name, b"", None, "no notebook was handed in")
-        elif entry.is_file() and not entry.is_symlink() and _is_notebook(entry.name):
-            yield _of_file(entry, entry.name, entry.name)
+            yield _File((entry.name, ""))
+            for path in sorted(entry.rglob("*")):
+                if path.is_symlink() or not path.is_dir():
+                    yield _read(path, path.relative_to(place).parts)
+        else:
+            yield _read(entry, (entry.name,))
 
 
-def _in_zip(place: Path) -> Iterator[Submission]:
+def _read(path: Path, parts: tuple[str, ...]) -> _File:
+    if path.is_symlink() or not path.is_file():
+        return _File(parts, problem="a link, not a file")
+    if not path.name.lower().endswith(".ipynb"):
+        return _File(parts)
+    try:
+        state = path.stat()
+        moment = datetime.fromtimestamp(state.st_mtime, UTC)
+        return _checked(parts, b"" if state.st_size > MOST_BYTES else path.read_bytes(), moment, state.st_size)
+    except (OSError, ValueError, OverflowError) as error:
+        return _File(parts, problem=f"it can't be read ({type(error).__name__})")
+
+
+def _in_zip(place: Path) -> Iterator[_File]:
     if not zipfile.is_zipfile(place):
         raise ValueError(f"submissions {str(place)!r} is neither a folder nor a zip.")
     with zipfile.ZipFile(place) as archive:
         for info in archive.infolist():
-            parts = info.filename.split("/")
-            if info.is_dir() or "__MACOSX" in parts or not _is_notebook(info.filename):
-                continue
-            large = info.file_size > MOST_BYTES  # as the archive says; what is read is cut there as well
-            with archive.open(info) as file:
-                content = b"" if large else file.read(MOST_BYTES + 1)
-            when = datetime(*info.date_time, tzinfo=UTC)
-            content, problem = _checked(content, large)
-            yield _submission(parts[0], info.filename, content, when, problem)
+            # A name is only ever shown: "../../x" or "C:\x" leads nowhere.
+            path = PurePosixPath(info.filename.replace("\\", "/"))
+            parts = tuple(part for part in path.parts if part not in ("/", "..", ".")) or ("nameless",)
+            if info.is_dir():
+                yield _File((*parts, ""))
+            elif not parts[-1].lower().endswith(".ipynb"):
+                yield _File(parts)
+            else:
+                yield _unzipped(archive, info, parts)
 
 
-def _is_notebook(path: str) -> bool:
-    parts = path.split("/")
-    return path.endswith(".ipynb") and not any(part.startswith(".") for part in parts)
+def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> _File:
+    try:
+        moment = datetime(*info.date_time, tzinfo=UTC)
+    except ValueError:
+        moment = None
+    try:
+        with archive.open(info) as file:
+            content = b"" if info.file_size > MOST_BYTES else file.read(MOST_BYTES + 1)
+    except Exception as error:  # a password, a damaged part, an unknown packing
+        return _File(parts, b"", moment, f"it can't be unpacked ({type(error).__name__})")
+    return _checked(parts, content, moment, max(info.file_size, len(content)))
 
 
-def _of_file(file: Path, owner: str, shown: str) -> Submission:
-    state = file.stat()
-    large = state.st_size > MOST_BYTES
-    content, problem = _checked(b"" if large else file.read_bytes(), large)
-    return _submission(owner, shown, content, datetime.fromtimestamp(state.st_mtime, UTC), problem)
+def _checked(parts: tuple[str, ...], content: bytes, moment: datetime | None, size: int) -> _File:
+    if size > MOST_BYTES:
+        return _File(parts, b"", moment, f"larger than {MOST_BYTES // 2**20} MiB")
+    return _File(parts, content, moment, "" if content.strip() else "an empty file")
 
 
-def _checked(content: bytes, large: bool) -> tuple[bytes, str]:
-    if large or len(content) > MOST_BYTES:
-        return b"", f"larger than {MOST_BYTES // 2**20} MiB"
-    return content, "" if content.strip() else "an empty file"
+def _of_owner(owner: str, files: Iterable[_File]) -> Iterator[Submission]:
+    """The notebooks of one owner, or what stands for them."""
+    if owner in NOBODY or owner.startswith("._"):
+        return
+    known = [file for file in files if not any(_is_nobodys(part) for part in file.parts[1:])]
+    notebooks = [file for file in known if file.parts[-1].lower().endswith(".ipynb")]
+    if notebooks:
+        yield from (_submission(owner, file) for file in notebooks)
+        return
+    others = [file for file in known if file.parts[-1]]
+    shown = ", ".join(_shown("/".join(file.parts[1:] or file.parts)) for file in others[:3])
+    problem = f"no notebook was handed in, but {shown}" if shown else "no notebook was handed in"
+    yield _submission(owner, _File((owner,), problem=problem))
 
 
-def _submission(owner: str, file: str, content: bytes, handed_in: datetime | None, problem: str) -> Submission:
-    moodle = MOODLE.match(owner)
-    name = moodle["name"] if moodle else owner.removesuffix(".ipynb")
-    number = moodle["number"] if moodle else ""
-    student = f"{slug(name)}-{number}" if number else slug(name)
-    return Submission(student, name, number, file, content, handed_in, problem)
+def _is_nobodys(part: str) -> bool:
+    return part in NOBODY or part.startswith(".")
+
+
+def _submission(owner: str, file: _File) -> Submission:
+    flat = len(file.parts) == 1
+    known = MOODLE.match(owner) or (CANVAS.match(owner) if flat else None)
+    stem = re.sub(r"\.ipynb$", "", owner, flags=re.IGNORECASE) if flat else owner
+    name = known["name"] if known else (SHEET.sub("", stem) or stem if flat else owner)
+    name = unicodedata.normalize("NFC", name)
+    number = known["number"] if known else ""
+    student = f"{slug(name).removesuffix('-')}-{number}" if number else slug(name)
+    shown = "/".join(map(_shown, file.parts))
+    return Submission(student, _shown(name), number, shown, file.content, file.handed_in, file.problem)
+
+
+def _shown(text: str) -> str:
+    """A name for the eye: what can't be written or seen becomes a question mark."""
+    text = text.encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _told_apart(found: list[Submission]) -> Iterator[Submission]:
+    """The same place twice, as a zip can hold it, gets a number."""
+    seen: Counter[str] = Counter()
+    for one in found:
+        seen[one.file] += 1
+        yield replace(one, file=f"{one.file} #{seen[one.file]}") if seen[one.file] > 1 else one
+
+
+def _moment(one: Submission) -> datetime:
+    return one.handed_in or datetime.min.replace(tzinfo=UTC)

@@ -1,0 +1,226 @@
+"""A class, graded: nobody gets a point that isn't earned, nobody loses one, and everybody has a line.
+
+The gate takes a dozen cases of tests/hostile_class.py; with --all it is the whole class, killed and started again.
+"""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hostile_class
+import pytest
+
+from vitcourse.__main__ import main
+from vitcourse.grading import classroom, results, sandbox
+from vitcourse.grading.classroom import Result
+from vitcourse.grading.submissions import Submission
+
+HERE = Path(__file__).resolve().parents[1]
+SHEETS = classroom.sheets_in(HERE / "exercises")
+NAME = "sheet-2-attention"
+apart = pytest.mark.skipif(sandbox.protection() != "bubblewrap", reason="needs bubblewrap")
+QUICK = (
+    *("right-00", "truncated", "empty", "link", "shuffled", "colab-bare", "exit-free", "patch"),
+    *("thread-reference", "solutions", "others", "overwriting"),
+)
+
+
+def grade(place, out, workers=1, **options):
+    limits = sandbox.Limits(cell=options.pop("cell", 20))
+    hidden = [HERE / "solutions"]
+    found = classroom.grade_all(place, out, SHEETS, only=NAME, workers=workers, limits=limits, hidden=hidden, **options)
+    return results.write(found, out, results.Rules())
+
+
+def compare(cases, marks):
+    """The table of cases, printed; returns what is not as it should be."""
+    by = {mark.result.file.split("/")[0]: mark for mark in marks}
+    wrong = []
+    print(f"\n{'case':<52} expected  given  reason")
+    for case in sorted(cases, key=lambda case: case.kind):
+        mark = by.get("".join(letter if letter.isprintable() else "?" for letter in case.name))
+        assert mark, f"{case.name} has no line"
+        rows = {hostile_class.EXERCISES[row.grade_id][0]: row.earned for row in mark.result.rows}
+        said = case.reason is None or case.reason == bool(mark.reason)
+        sign = " " if rows == case.earned and said else "!"
+        print(f"{sign} {case.kind:<50} {sum(case.earned.values()):8g} {mark.result.earned:6g}  {mark.reason[:90]}")
+        wrong += [case.name] if sign == "!" else []
+    return wrong
+
+
+def chosen(cases, folder, names):
+    """Only these cases, in a folder of their own."""
+    folder.mkdir()
+    kept = [case for case in cases if case.name in names]
+    for case in kept:
+        case.write(folder / case.name)
+    return kept
+
+
+@apart
+def test_a_dozen(tmp_path):
+    """Cheats, breakdowns and honest ones; run again, nothing is run again; one is changed, one is run."""
+    class_, out = tmp_path / "class", tmp_path / "grades"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        cases = hostile_class.make(tmp_path / "all", out=out, port=server.getsockname()[1])
+        cases = chosen(cases, class_, {*QUICK, "loopback"})
+        marks = grade(class_, out)
+        assert not compare(cases, marks)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert "overwriting" in {row["student"] for row in table(out)}
+    kept = snapshot(out)
+    started = time.monotonic()
+    grade(class_, out)
+    assert time.monotonic() - started < 10
+    assert snapshot(out) == kept
+    ran = []
+
+    def spy(function, jobs):
+        ran.extend(job.submission.student for job in jobs)
+        return map(function, jobs)
+
+    (class_ / "right-00" / f"{NAME}.ipynb").write_bytes((class_ / "truncated" / f"{NAME}.ipynb").read_bytes())
+    grade(class_, out, mapped=spy)
+    assert ran == ["right-00"]
+
+
+def one(folder, name="ana"):
+    """Where a single hand-in is written to."""
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}.ipynb"
+
+
+def table(out):
+    with (out / "marks.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def snapshot(out):
+    """The bytes of every file by name."""
+    files = [path for path in out.rglob("*") if path.is_file()]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("sheet", ["nothing", NAME])
+def test_the_command_says_by_its_exit_code_whether_a_human_is_needed(tmp_path, capsys, sheet):
+    class_ = tmp_path / "class"
+    one(class_).write_bytes(b"" if sheet == "nothing" else hostile_class.SHEET.read_bytes())
+    command = ["grade", "class", str(class_), "--out", str(tmp_path / "out"), "--sheets", str(HERE / "exercises")]
+    assert main([*command, "--workers", "1"]) == (3 if sheet == "nothing" else 0)
+    assert "1 lines in" in capsys.readouterr().out
+    (row,) = table(tmp_path / "out")
+    assert (row["mark"], row["reason"]) == ("0.00", "an empty file" if sheet == "nothing" else "")
+
+
+def test_errors_of_the_command_are_one_sentence(tmp_path, capsys):
+    command = ["grade", "class", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--sheets", str(HERE / "exercises")]) == 1
+    assert main([*command, "--sheets", str(HERE / "exercises"), "--sheet", "x"]) == 1
+    assert main([*command, "--sheets", str(tmp_path)]) == 1
+    assert (
+        main(["grade", "class", str(tmp_path), "--out", str(tmp_path / "x"), "--sheets", str(HERE / "exercises")]) == 1
+    )
+    assert len(capsys.readouterr().err.splitlines()) in (4, 7)  # and, without bubblewrap, what isn't protected
+
+
+def test_a_run_that_cannot_start_is_our_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(classroom.running, "COMMAND", (sys.executable, "-c", "import sys; sys.exit('no IPython')"))
+    one(tmp_path / "class").write_bytes(hostile_class.SHEET.read_bytes())
+    (mark,) = grade(tmp_path / "class", tmp_path / "out")
+    assert mark.mark is None
+    assert "the grader failed: RuntimeError: the run does not start" in mark.reason
+    assert "no IPython" in mark.reason
+    monkeypatch.undo()
+    (mark,) = grade(tmp_path / "class", tmp_path / "out")  # it is run again
+    assert (mark.mark, mark.reason) == (0, "")
+
+
+def test_a_sheet_is_recognised_and_what_cannot_be_is_the_class(tmp_path):
+    one(tmp_path / "class", "bo").write_bytes(b"{")
+    one(tmp_path / "class").write_bytes(hostile_class.SHEET.read_bytes())
+    done = []
+
+    def without_running(_, jobs):
+        for job in jobs:
+            done.append((job.submission.student, job.sheet.name))
+            yield job, classroom._base(job)
+
+    classroom.grade_all(tmp_path / "class", tmp_path / "out", SHEETS, mapped=without_running)
+    assert done == [("ana", NAME), ("bo", NAME)]
+
+
+def test_a_worker_that_dies_takes_nothing_along(tmp_path):
+    names = ("ana", "bo", "dies")
+    submissions = [Submission(name, name, "", name, b"{", None) for name in names]
+    jobs = [classroom.Job(one, None, 0, sandbox.LIMITS, ()) for one in submissions]
+    found = {job.submission.student: result for job, result in classroom._in_processes(_or_die, jobs, 2)}
+    assert {name: result.failed for name, result in found.items()} == {"ana": False, "bo": False, "dies": True}
+
+
+def _or_die(job):
+    if job.submission.student == "dies":
+        os._exit(1)
+    return job, Result(job.submission.student, "", "", "", "", "", "")
+
+
+@apart
+def test_without_bubblewrap_marks_are_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_works", lambda: False)
+    one(tmp_path / "class").write_bytes(hostile_class.text_of(hostile_class.filled()))
+    (mark,) = grade(tmp_path / "class", tmp_path / "out")
+    assert (mark.mark, mark.reason) == (10, "")
+
+
+def test_on_a_dask_cluster_with_two_workers(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    for name in ("ana", "bo"):
+        one(tmp_path / "class", name).write_bytes(hostile_class.text_of(hostile_class.filled()))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        marks = grade(tmp_path / "class", tmp_path / "dask", mapped=classroom.on_dask(cluster.scheduler_address))
+    assert [mark.mark for mark in marks] == [10, 10]
+    grade(tmp_path / "class", tmp_path / "here")
+    assert snapshot(tmp_path / "dask") == snapshot(tmp_path / "here")
+
+
+@pytest.mark.wide
+@apart
+def test_a_class_of_120_killed_in_the_middle_and_started_again(tmp_path):
+    """All cases, by the command; the same bytes as in one go."""
+    cases = hostile_class.make(tmp_path / "class", out=tmp_path / "grades")
+    assert len(cases) == 120
+    command = [sys.executable, "-m", "vitcourse", "grade", "class", str(tmp_path / "class"), "--sheet", NAME]
+    command += ["--sheets", str(HERE / "exercises"), "--workers", "2", "--out"]
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    first = subprocess.Popen(
+        [*command, str(tmp_path / "grades")], env=environment, cwd=tmp_path, start_new_session=True
+    )
+    done = tmp_path / "grades" / "results"
+    while len(list(done.rglob("*.json"))) < 40:
+        assert first.poll() is None
+        time.sleep(0.5)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    early = snapshot(done)
+    for content in early.values():
+        json.loads(content)
+    assert (
+        subprocess.run([*command, str(tmp_path / "grades")], env=environment, cwd=tmp_path, check=False).returncode == 3
+    )
+    assert early.items() <= snapshot(done).items()
+    found = [Result.read(path) for path in done.rglob("*.json")]
+    assert not compare(cases, results.marks(found, tmp_path / "grades", results.Rules()))
+    assert len(table(tmp_path / "grades")) == 120
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "again")], env=environment, cwd=tmp_path, check=False)
+    minutes = (time.monotonic() - started) / 60
+    print(f"\n120 submissions in {minutes:.1f} minutes with 2 workers")
+    one, two = snapshot(tmp_path / "grades"), snapshot(tmp_path / "again")
+    assert not [name for name in one.keys() | two.keys() if one.get(name) != two.get(name)]

@@ -1,0 +1,185 @@
+"""Tables, pages and a picture from results; what a teacher wrote stays."""
+
+import csv
+from datetime import UTC, datetime
+
+import pytest
+from matplotlib import rc_context, style
+from seen import by_colour_alone, pale_texts
+
+from vitcourse.figures.style import STYLE
+from vitcourse.grading import results, statistics
+from vitcourse.grading.classroom import Result, Row
+from vitcourse.grading.project import final_marks
+from vitcourse.grading.results import Rules, deadline, marks, write
+
+DAY = "2026-11-{:02d}T12:00:00+00:00"
+
+
+def result(student="ana", earned=4.0, sheet="s-1", day=1, **changes):
+    rows = (
+        Row(
+            "check-one", 4, earned, "right" if earned == 4 else "wrong", "", "Rows, not columns.", "rows", "<p>card</p>"
+        ),
+        Row("words", 6, None, "by hand", text="<script>said</script>"),
+    )
+    about = {"name": student.title(), "identifier": "7", "file": f"{student}/{day}.ipynb", "rows": rows}
+    return Result(**{"student": student, "sheet": sheet, "handed_in": DAY.format(day), "key": "", **about, **changes})
+
+
+def checked(student="ana", earned=4.0, **changes):
+    """A hand-in with nothing to mark by hand."""
+    return result(student, earned, **{"rows": (Row("check-one", 4, earned, "right"),), **changes})
+
+
+def table(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fill(folder, points, comment=""):
+    path = folder / "by-hand.csv"
+    rows = table(path)
+    rows[0] |= {"points": points, "comment": comment}
+    results._table(path, rows)
+
+
+def test_what_is_marked_by_hand_is_asked_for_once_and_merged(tmp_path):
+    (mark,) = write([result()], tmp_path, Rules())
+    assert (mark.mark, mark.reason) == (None, "to mark by hand: words")
+    fill(tmp_path, "4,5", "Good, \n<b>brave</b>; yes")
+    before = (tmp_path / "by-hand.csv").read_bytes()
+    (mark,) = write([result()], tmp_path, Rules())
+    assert (mark.mark, mark.reason) == (8.5, "")
+    assert (tmp_path / "by-hand.csv").read_bytes() == before
+    page = (tmp_path / "feedback/ana/s-1.html").read_text()
+    assert "Good, \n&lt;b&gt;brave" in page
+    write([result(), result("bo")], tmp_path, Rules())
+    assert [(row["student"], row["points"]) for row in table(tmp_path / "by-hand.csv")] == [("ana", "4,5"), ("bo", "")]
+    assert "<script>said" not in (tmp_path / "by-hand.html").read_text()
+
+
+def test_a_table_that_a_spreadsheet_saved(tmp_path):
+    path = tmp_path / "by-hand.csv"
+    path.write_text('\ufeffmine;student;sheet;exercise;possible;points;comment\r\nx;ana;s-1;words;6;3;"a;b"\r\n')
+    write([result(), result("bo")], tmp_path, Rules())
+    rows = table(path)
+    assert [(row["mine"], row["student"], row["comment"]) for row in rows] == [("x", "ana", "a;b"), ("", "bo", "")]
+
+
+@pytest.mark.parametrize("points", ["7", "-1", "nan", "many"])
+def test_points_that_cannot_be(tmp_path, points):
+    write([result()], tmp_path, Rules())
+    fill(tmp_path, points)
+    with pytest.raises(ValueError, match=r"by-hand\.csv, line 2: points"):
+        write([result()], tmp_path, Rules())
+
+
+def test_another_encoding_is_said(tmp_path):
+    (tmp_path / "by-hand.csv").write_bytes("student,é".encode("latin-1"))
+    with pytest.raises(ValueError, match="isn't UTF-8"):
+        write([result()], tmp_path, Rules())
+
+
+def test_late_last_and_best(tmp_path):
+    rules = Rules(deadline("2026-11-02"), attempts="last")
+    twice = [checked(earned=4.0, day=1), checked(earned=2.0, day=5)]
+    (last,) = marks(twice, tmp_path, rules)
+    assert (last.mark, last.in_time, last.is_late) == (3.0, 5.0, True)
+    (best,) = marks(twice, tmp_path, Rules(rules.deadline, attempts="best"))
+    assert (best.mark, best.is_late) == (10.0, False)
+    (poor,) = marks([checked(earned=0.5, day=9)], tmp_path, rules)
+    assert poor.mark == 0
+
+
+def test_a_deadline():
+    assert deadline("2026-11-02T10:00+00:00") == datetime(2026, 11, 2, 10, tzinfo=UTC)
+    assert deadline("2026-11-02").astimezone().hour == 23
+    with pytest.raises(ValueError, match="must look like"):
+        deadline("tomorrow")
+
+
+def test_a_failure_of_ours_is_no_zero(tmp_path):
+    (mark,) = write([checked(earned=0.0, problem="the grader failed: x", failed=True)], tmp_path, Rules())
+    assert mark.mark is None
+    assert table(tmp_path / "marks.csv")[0]["reason"] == "the grader failed: x"
+
+
+def test_a_hand_in_of_no_sheet_counts_only_where_there_is_no_other(tmp_path):
+    lost = checked(sheet="", rows=(), problem="it is none of the sheets")
+    assert [mark.result.sheet for mark in marks([lost, checked()], tmp_path, Rules())] == ["s-1"]
+    assert [mark.mark for mark in marks([lost], tmp_path, Rules())] == [0.0]
+
+
+def test_tables_for_other_systems(tmp_path):
+    write([checked(name="=cmd|x", file="-a")], tmp_path, Rules())
+    (row,) = table(tmp_path / "marks.csv")
+    assert (row["name"], row["file"], row["mark"]) == ("'=cmd|x", "'-a", "10.00")
+    assert table(tmp_path / "moodle-s-1.csv")[0] == {
+        "Identifier": "Participant 7",
+        "Full name": "'=cmd|x",
+        "Grade": "10.00",
+        "Feedback comments": "",
+    }
+    assert list(table(tmp_path / "canvas-s-1.csv")[0]) == [
+        *("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "s-1 (10)"),
+    ]
+    assert table(tmp_path / "gradescope-s-1.csv")[0]["Total Score"] == "10.00"
+
+
+def test_final_marks_can_be_made_of_it_and_it_is_written_once(tmp_path):
+    four = checked(sheet="sheet-4-vit", earned=3.0, day=9)
+    write([checked(sheet="sheet-3-patches"), four], tmp_path, Rules(deadline("2026-11-05")))
+    path = tmp_path / "students.csv"
+    (row,) = table(path)
+    assert (row["student"], row["sheet-4-vit"], row["sheet-4-vit late"]) == ("Ana", "7.50", "yes")
+    (tmp_path / "projects.csv").write_text("group,report,code,evaluation,presentation,late\nowls,8,8,8,8,no\n")
+    path.write_text(path.read_text().replace("Ana,,", "Ana,owls,"))
+    write([checked(sheet="sheet-3-patches", earned=0.0)], tmp_path, Rules())
+    (final,) = final_marks(tmp_path)
+    assert (float(final.practicals), float(final.final)) == (7.75, 7.9)  # (10 + 7.5 - 2) / 2
+
+
+def test_two_students_of_one_name_have_two_lines(tmp_path):
+    write([checked("ana-1", name="Ana"), checked("ana-2", name="Ana")], tmp_path, Rules())
+    assert [row["student"] for row in table(tmp_path / "students.csv")] == ["ana-1", "ana-2"]
+
+
+def test_the_class_in_two_tables_and_a_picture(tmp_path):
+    class_ = [result(), result("bo", 0.0), result("chi", 2.0), checked("dan", sheet="s-2")]
+    write(class_, tmp_path, Rules())
+    assert table(tmp_path / "exercises.csv")[0] == {
+        "sheet": "s-1",
+        "exercise": "check-one",
+        "hand-ins": "3",
+        "right": "1",
+        "mean share": "0.500",
+    }
+    assert table(tmp_path / "misconceptions.csv")[0]["students"] == "3"
+    assert (tmp_path / "statistics.png").read_bytes()[:4] == b"\x89PNG"
+    with rc_context():
+        style.use(STYLE)
+        rows = statistics.by_exercise(class_), statistics.misconceptions(class_)
+        figure = statistics.picture(["s-1", "s-2"], *rows, [1, 1])
+        assert not pale_texts(figure)
+        assert not by_colour_alone(figure)
+    left, right = figure.axes[:2]
+    assert [bar.get_width() for bar in left.patches] == [pytest.approx(100 / 3)]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["one: rows"]
+
+
+def test_the_same_bytes_twice(tmp_path):
+    for name in "ab":
+        write([result(), checked("bo")], tmp_path / name, Rules())
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in files)
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path):
+    result().written(tmp_path / "r.json")
+    assert Result.read(tmp_path / "r.json") == result()
+    for text in ("{", "[]", '{"rows": [{"x": 1}]}', "\ud800"):
+        (tmp_path / "r.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+        with pytest.raises(ValueError, match="isn't a result"):
+            Result.read(tmp_path / "r.json")

@@ -1,0 +1,204 @@
+"""Each limit holds, and what isn't the program's own is out of its sight."""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vitcourse.grading import sandbox
+from vitcourse.grading.sandbox import Limits, read_back, run
+
+apart = pytest.mark.skipif(sandbox.protection() != "bubblewrap", reason="needs bubblewrap")
+posix = pytest.mark.skipif(os.name != "posix", reason="limits as Linux and macOS know them")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+MANY = """
+import os, time
+for _ in range(60):
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+time.sleep(20)
+"""
+LARGE = """
+import os, time
+for _ in range(4):
+    if os.fork() == 0:
+        break
+x = b"x" * (2**27 - 2**20)
+time.sleep(20)
+"""
+DAEMON = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        open("x", "w").write(str(time.time()))
+while not os.path.exists("x"):
+    time.sleep(0.01)
+"""
+
+
+def python(code, folder, **limits):
+    told = limits.pop("told", b"")
+    return run([sys.executable, "-c", code], folder, limits=Limits(**limits), told=told)
+
+
+def test_it_runs_and_writes_into_its_folder(tmp_path):
+    ended = python("open('x', 'w').write(input())\nprint('not kept')", tmp_path, told=b"hello\n")
+    assert ended == sandbox.Ended("", "")
+    assert (tmp_path / "x").read_text() == "hello"
+
+
+def test_its_last_words_are_kept(tmp_path):
+    ended = python("import sys; sys.exit('too bad')", tmp_path)
+    assert ended == sandbox.Ended("it ended with code 1", "too bad")
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "said"),
+    [
+        ({"seconds": 1}, "import time; time.sleep(60)", "stopped after 1 s in all"),
+        ({"silence": 1}, "import time; time.sleep(60)", "stopped after 1 s"),
+        pytest.param({"processor_seconds": 1}, "while True: pass", "1 s of processor time", marks=posix),
+        ({"disk": 2**22}, "for n in range(10**6): open(f'x{n}', 'wb').write(b'x' * 2**18)", "more than 4 MiB"),
+        ({"disk": 2**22}, "for n in range(10**6): open(f'x{n}', 'w').close()", "more than 4 MiB"),
+        pytest.param({"processes": 30}, MANY, "more than 30 processes, or", marks=linux),
+        pytest.param(
+            {"memory": 2**28},
+            LARGE,
+            "256 MiB of memory",
+            marks=linux,
+        ),
+    ],
+    ids=["time", "silence", "processor", "disk", "empty files", "processes", "memory of all"],
+)
+def test_limits(tmp_path, limits, code, said):
+    started = time.monotonic()
+    assert said in python(code, tmp_path, **limits).reason
+    assert time.monotonic() - started < 15
+
+
+def test_progress_is_heard(tmp_path):
+    code = "import time\nfor n in range(8):\n    open('progress', 'w').write(str(n))\n    time.sleep(0.3)"
+    assert python(code, tmp_path, silence=1.5).reason == ""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("code", "limits"),
+    [("bytearray(10 * 2**30)", {}), ("open('x', 'wb').write(b'x' * 2**22)", {"file_size": 2**20})],
+)
+def test_what_is_too_much_raises_in_the_program(tmp_path, code, limits):
+    ended = python(f"try:\n    {code}\nexcept (MemoryError, OSError):\n    raise SystemExit(7)", tmp_path, **limits)
+    assert ended.reason == "it ended with code 7"
+
+
+@apart
+def test_nothing_is_left_running(tmp_path):
+    python(DAEMON, tmp_path)
+    time.sleep(0.3)
+    first = (tmp_path / "x").stat().st_mtime_ns
+    time.sleep(0.3)
+    assert (tmp_path / "x").stat().st_mtime_ns == first
+
+
+SEEN = """
+import os, sys
+def there(path):
+    try:
+        return bool(os.listdir(path) if os.path.isdir(path) else open(path, 'rb').read(1))
+    except OSError:
+        return False
+print(*[path for path in sys.argv[1:] if there(path)], file=sys.stderr)
+"""
+
+
+@apart
+def test_what_is_not_its_own_is_out_of_sight(tmp_path):
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for place in (mine, other):
+        place.mkdir()
+        (place / "x").write_text("1")
+    repository = Path(__file__).parents[1]
+    places = [
+        other,
+        other / "x",
+        mine,
+        Path.home() / ".gitconfig",
+        repository / "solutions",
+        repository / ".git",
+        Path("/etc/shadow"),
+    ]
+    ended = run([sys.executable, "-c", SEEN, *map(str, places), "x", "/hand-in/x"], mine)
+    assert ended.errors == "x /hand-in/x"
+
+
+@apart
+@pytest.mark.parametrize(
+    "place", ["/usr/x", "/etc/x", "/x", str(Path(sandbox.__file__).parent / "x"), sys.prefix + "/x"]
+)
+def test_nothing_else_can_be_written(tmp_path, place):
+    python(f"open({place!r}, 'w').write('x')", tmp_path)
+    assert not Path(place).exists()
+
+
+@apart
+def test_no_server_can_be_reached(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        call = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 2)"
+        assert "refused" in python(call, tmp_path).errors
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+@apart
+def test_no_other_process_is_seen(tmp_path):
+    code = "import os; print(len([p for p in os.listdir('/proc') if p.isdigit()]), 'SECRET' in os.environ)"
+    os.environ["SECRET"] = "x"
+    ended = python(f"import sys; sys.stdout = sys.stderr; {code}", tmp_path)
+    del os.environ["SECRET"]
+    assert ended.errors == "2 False"
+
+
+def test_a_hidden_folder_inside_what_is_seen(tmp_path):
+    hidden = Path(sys.prefix) / "lib"
+    options = sandbox._wrap(tmp_path, [hidden, tmp_path / "elsewhere"])
+    assert ["--tmpfs", str(hidden.resolve())] == options[options.index(str(hidden.resolve())) - 1 :][:2]
+    assert str(tmp_path / "elsewhere") not in options
+
+
+def test_without_bubblewrap_it_still_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_works", lambda: False)
+    assert sandbox.protection() == "limits"
+    assert python("open('x', 'w').write('1')", tmp_path).reason == ""
+    assert python("import time; time.sleep(30)", tmp_path, seconds=1).reason == "stopped after 1 s in all"
+
+
+@posix
+def test_a_folder_goes_away_whatever_is_in_it():
+    with sandbox.new_folder() as folder:
+        (folder / "locked").mkdir()
+        (folder / "locked" / "x").touch()
+        (folder / "locked").chmod(0)
+        here = os.open(folder, os.O_RDONLY)
+        for _ in range(3000):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        os.close(here)
+        assert sandbox._too_much_written(folder, 2**30)
+    assert not folder.exists()
+
+
+def test_read_back(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_back(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(ValueError, match="too large"):
+        read_back(tmp_path / "x", 4)
+    with pytest.raises(FileNotFoundError):
+        read_back(tmp_path / "y", 4)
