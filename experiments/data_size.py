@@ -15,7 +15,6 @@ were fixed before the first run of the table.
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from pathlib import Path
@@ -96,11 +95,6 @@ def run(task: str, size: int, model: str, seed: int) -> dict[str, Any]:
 def main(table: Path) -> None:
     """Run what is missing, and write the table after each run."""
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    done = {(row["task"], int(row["images"]), row["model"], int(row["seed"])) for row in rows}
     todo = [
         (task, TASKS[task][-1][step], model, seed)
         for seed in SEEDS
@@ -108,12 +102,7 @@ def main(table: Path) -> None:
         for task in TASKS
         for model in MODELS
     ]
-    for point in todo:
-        if point in done:
-            continue
-        rows.append(run(*point))
-        print(rows[-1], flush=True)
-        results.write(table, rows)
+    results.fill(table, todo, run, ("task", "images", "model", "seed"))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ other's highest.
 
 from __future__ import annotations
 
-import csv
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -115,17 +114,8 @@ def run(model: str, seed: int) -> dict[str, Any]:
 def main(table: Path) -> None:
     """Run what is missing, and write the table after each run."""
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    done = {(row["model"], int(row["seed"])) for row in rows}
-    for seed in SEEDS:
-        for model in MODELS:
-            if (model, seed) not in done:
-                rows.append(run(model, seed))
-                print(rows[-1], flush=True)
-                results.write(table, rows)
+    points = [(model, seed) for seed in SEEDS for model in MODELS]
+    results.fill(table, points, run, ("model", "seed"))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ were dropped.
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,8 +66,8 @@ def main(folder: Path) -> None:
     points = [(*point, UPDATES) for point in ways]
     points += [(way, 80, RATES[way], seed, 600) for seed in SEEDS for way in ("scratch", "probe", "fine")]
     columns = ("way", "each", "rate", "seed", "updates")
-    _fill(folder / "transfer_size.csv", sizes, run_size, ("positions", "seed"))
-    _fill(folder / "transfer.csv", points, run, columns)
+    results.fill(folder / "transfer_size.csv", sizes, run_size, ("positions", "seed"))
+    results.fill(folder / "transfer.csv", points, run, columns)
 
 
 def run(way: str, each: int, rate: float, seed: int, updates: int) -> dict[str, Any]:
@@ -145,21 +144,6 @@ def _fit(model: VisionTransformer, images: data.ImageSet, updates: int, rate: fl
         crop_padding=2, seed=seed,
     )  # fmt: skip
     training.fit(model, epoch, images.subset(slice(0, 20)), recipe, progress=False)  # the log's validation isn't used
-
-
-def _fill(table: Path, points, make, columns: tuple[str, ...]) -> None:
-    """Add the rows of the points that the table doesn't have."""
-    rows: list[dict[str, Any]] = []
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    done = {tuple(str(row[column]) for column in columns) for row in rows}
-    for point in points:
-        if tuple(map(str, point)) in done:
-            continue
-        rows.append(make(*point))
-        print(rows[-1], flush=True)
-        results.write(table, rows)
 
 
 if __name__ == "__main__":

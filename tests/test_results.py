@@ -123,3 +123,16 @@ def test_the_table_of_data_size_has_each_run_once():
     assert len(set(points)) == len(points)
     assert {point[2] for point in points} == {"vit", "cnn", "hybrid"}
     assert all(118_000 < row["parameters"] < 122_000 or row["task"] == "fashion-mnist" for row in rows)
+
+
+def test_fill_makes_only_what_the_table_lacks(tmp_path):
+    asked, path = [], tmp_path / "table.csv"
+
+    def make(name, seed):
+        asked.append((name, seed))
+        return {"name": name, "seed": seed, "accuracy": seed / 2}
+
+    results.fill(path, [("a", 0)], make, ("name", "seed"))
+    results.fill(path, [("a", 0), ("a", 1)], make, ("name", "seed"))
+    assert asked == [("a", 0), ("a", 1)]
+    assert path.read_text(encoding="utf-8") == "name,seed,accuracy\na,0,0.0\na,1,0.5\n"

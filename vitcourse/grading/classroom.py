@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -49,7 +50,7 @@ class Sheet:
     name: str
     text: str
 
-    @property
+    @functools.cached_property
     def notebook(self) -> Any:
         """The notebook."""
         return nbformat.reads(self.text, as_version=4)

@@ -16,7 +16,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-SELF_GRADE = "self-grade"  # the tag of a sheet's last cell
+from vitcourse.grading.sheet import SELF_GRADE
+
 MOST_CELLS = 2000
 MOST_LETTERS = 50_000  # of a cell, to be read as code; a longer one is run, but not looked into
 

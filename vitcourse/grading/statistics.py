@@ -87,6 +87,7 @@ def picture(
         right.bar_label(right.barh(labels, [row["students"] for row in common], color=ORANGE), padding=3)
         right.set(xlabel="$n$")
         right.margins(x=0.1)
+        right.set_visible(bool(common))
         right.xaxis.get_major_locator().set_params(integer=True)
     return figure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,24 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def fill(path: Path, points: Iterable[tuple], make: Callable[..., dict[str, Any]], columns: Sequence[str]) -> None:
+    """Add to a table the rows `make(*point)` of those points that it lacks, writing it after each.
+
+    Args:
+        columns: those that name a row's point, in its order.
+    """
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    done = {tuple(str(row[column]) for column in columns) for row in rows}
+    for point in points:
+        if tuple(map(str, point)) not in done:
+            rows.append(make(*point))
+            print(rows[-1], flush=True)
+            write(path, rows)
 
 
 def _value(text: str) -> int | float | str:
