@@ -110,9 +110,9 @@ class Exercise:
     def refused(self, answer: Any) -> str:
         """Why what was handed in can't be tried at all, or ""."""
         if self.takes == "class" and not isinstance(answer, type):
-            return f"Pass the class itself, check.{self.name}({self.name}), not {_what(answer)}."
+            return f"Pass the class itself, check.{self.name}({self.name}), not {what_it_is(answer)}."
         if not callable(answer):
-            return f"Pass the function itself, without calling it; got {_what(answer)}."
+            return f"Pass the function itself, without calling it; got {what_it_is(answer)}."
         if str(getattr(answer, "__module__", "")).split(".")[0] == "vitcourse":
             return "This is the package's own; write yours."
         return ""
@@ -278,7 +278,8 @@ def _alike(mine: Outcome, other: Outcome) -> bool:
     return mine.unstable == "random" or all(same(value, other.values[name]) for name, value in mine.values.items())
 
 
-def _what(value: Any) -> str:
+def what_it_is(value: Any) -> str:
+    """What was handed in instead of what was asked for, in words."""
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return "None" if value is None else f"an object of type {type(value).__name__}"

@@ -16,8 +16,8 @@ from torch import Generator, Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from vitcourse import functional, transfer
-from vitcourse.checks.exercise import Case, Exercise, _what, integer
-from vitcourse.checks.watch import Outcome
+from vitcourse.checks.exercise import Case, Exercise, integer, what_it_is
+from vitcourse.checks.trained import TrainedModel, one_by_one
 from vitcourse.config import ViTConfig
 from vitcourse.data import ImageSet, load
 from vitcourse.model import VisionTransformer
@@ -59,7 +59,7 @@ def _back(back: object, model: nn.Module) -> str | None:
     """In words, whether a function returned the model that it was given."""
     if back is model or back is None:
         return None if back is None else "the model that was handed in"
-    return "another model" if isinstance(back, nn.Module) else _what(back)
+    return "another model" if isinstance(back, nn.Module) else what_it_is(back)
 
 
 TRIED = "A trial of this sheet; expected, no published case found."
@@ -428,7 +428,7 @@ def _listed(group: Mapping) -> list[Tensor]:
 def _groups_run(answer, model: VisionTransformer, learning_rate: float, factor: float) -> Iterator[tuple[str, object]]:
     groups = answer(model, learning_rate, factor)
     fits = isinstance(groups, (list, tuple)) and all(isinstance(group, Mapping) for group in groups)
-    other = "an optimiser" if isinstance(groups, torch.optim.Optimizer) else _what(groups)
+    other = "an optimiser" if isinstance(groups, torch.optim.Optimizer) else what_it_is(groups)
     yield "what comes back", None if groups is None else "a list of groups" if fits else other
     if not fits:
         return
@@ -583,7 +583,7 @@ def _resize_cases(generator: Generator) -> Iterator[Case]:
 def _resize_run(answer, positions: Tensor, grid: tuple, new_grid: tuple) -> Iterator[tuple[str, object]]:
     resized = answer(positions, grid, new_grid)
     if resized is None or not hasattr(resized, "shape"):
-        yield "shape of the result", None if resized is None else _what(resized)
+        yield "shape of the result", None if resized is None else what_it_is(resized)
         return
     yield "shape of the result", str(tuple(resized.shape))
     yield "row of [CLS]", resized[0, 0]
@@ -800,7 +800,7 @@ def _confusion_run(answer, predictions: Tensor, labels: Tensor, classes: int) ->
     matrix = answer(predictions, labels, classes)
     matrix = torch.tensor(matrix) if isinstance(matrix, list) else matrix
     if not hasattr(matrix, "shape"):
-        yield "shape", None if matrix is None else _what(matrix)
+        yield "shape", None if matrix is None else what_it_is(matrix)
         return
     yield "shape", str(tuple(matrix.shape))
     matrix = torch.as_tensor(matrix)
@@ -1332,36 +1332,14 @@ def _tuned_facts(model, seed: int) -> Iterator[tuple[str, bool, str, str]]:
         yield f"at least {wanted} % of the new pictures right", 100 * accuracy >= wanted, "yes", "no"
 
 
-def _tuned_run(answer, seed: int) -> Iterator[tuple[str, object]]:
-    for name, so, right, wrong in _tuned_facts(answer, seed):
-        yield name, right if so else wrong
-        if not so and not name.startswith("at least"):
-            return
-
-
-class _Tuned(Exercise):
-    """A model is handed in, and points follow the accuracy."""
-
-    def _share(self, expected: Sequence[Outcome], outcomes: Sequence[Outcome]) -> float:
-        steps = [name for name in expected[0].values if name.startswith("at least")]
-        return sum(outcomes[0].values.get(name) == "yes" for name in steps) / len(steps)
-
-    def refused(self, answer: object) -> str:
-        """As of any exercise, but the package's own class is taken: the weights are the learner's."""
-        if callable(answer):
-            return ""
-        return f"Pass the fine-tuned model, which takes images and returns logits; got {_what(answer)}."
-
-
-tuned = _Tuned(
+tuned = TrainedModel(
     "tuned",
     2,
     "12-transfer-learning#4 How fast",
     lambda images: _knows(images, 0.6),
     _tuned_cases,
-    run=_tuned_run,
-    repeat=False,
-    partial=True,
+    run=one_by_one(_tuned_facts),
+    packages_own=True,
     seconds=30,
 )
 
@@ -1453,7 +1431,7 @@ def _paired(transferred: Sequence[float], scratch: Sequence[float], last: Callab
 def _paired_run(answer, transferred: list[float], scratch: list[float]) -> Iterator[tuple[str, object]]:
     both = answer(transferred, scratch)
     if not isinstance(both, (tuple, list, Tensor)) or len(both) != 2:
-        yield "mean", None if both is None else _what(both)
+        yield "mean", None if both is None else what_it_is(both)
         return
     yield "mean", both[0]
     yield "standard error", both[1]

@@ -22,8 +22,8 @@ from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vitcourse import layers
-from vitcourse.checks.exercise import Case, Exercise, _what, integer
-from vitcourse.checks.watch import Outcome
+from vitcourse.checks.exercise import Case, Exercise, integer
+from vitcourse.checks.trained import TrainedModel, one_by_one
 from vitcourse.data import ImageSet, load
 from vitcourse.model import VisionTransformer
 
@@ -2272,36 +2272,13 @@ def _facts(model, order: Tensor) -> Iterator[tuple[str, bool, str, str]]:
         yield f"at least {wanted} % of the test images right", 100 * accuracy >= wanted, "yes", "no"
 
 
-def _trained_run(answer, order: Tensor) -> Iterator[tuple[str, object]]:
-    for name, so, right, wrong in _facts(answer, order):
-        yield name, right if so else wrong
-        if not so and not name.startswith("at least"):
-            return
-
-
-class _Trained(Exercise):
-    """A model is handed in, and points follow the accuracy."""
-
-    def _share(self, expected: Sequence[Outcome], outcomes: Sequence[Outcome]) -> float:
-        steps = [name for name in expected[0].values if name.startswith("at least")]
-        return sum(outcomes[0].values.get(name) == "yes" for name in steps) / len(steps)
-
-    def refused(self, answer: object) -> str:
-        """As of any exercise, in the words for a model."""
-        if callable(answer):
-            return super().refused(answer)
-        return f"Pass the trained model, which takes images and returns logits; got {_what(answer)}."
-
-
-trained = _Trained(
+trained = TrainedModel(
     "trained",
     5,
     "08-training#1 Three sets of images",
     _stand_in,
     _trained_cases,
-    run=_trained_run,
-    repeat=False,
-    partial=True,
+    run=one_by_one(_facts),
     seconds=60,
 )
 

@@ -50,7 +50,7 @@ class _Run:
     found: dict[str, Observed]
     at: int | None  # the step in which it ended, None at the end
     cut: tuple[int, ...]  # steps that took too long and were stopped from within
-    reason: str
+    ended: sandbox.Ended
 
 
 def observe(job: Job) -> tuple[dict[str, Observed], tuple[str, ...]]:
@@ -71,12 +71,12 @@ def observe(job: Job) -> tuple[dict[str, Observed], tuple[str, ...]]:
         for place in run.cut:
             remarks.setdefault(place, f"cell {job.steps[place].cell}: stopped after {job.limits.cell:g} s")
         if run.at is None:
-            return found, (*remarks.values(), *([run.reason] if run.reason else []))
-        if "in all" in run.reason:
+            return found, (*remarks.values(), *([run.ended.reason] if run.ended.reason else []))
+        if run.ended.late:
             reason = f"stopped after {job.limits.seconds:g} s in all"
             return found, (*remarks.values(), f"cell {job.steps[run.at].cell}: {reason}")
         remarks[run.at] = (
-            f"cell {job.steps[run.at].cell}: {run.reason or 'it ended the run'}; the others ran without it"
+            f"cell {job.steps[run.at].cell}: {run.ended.reason or 'it ended the run'}; the others ran without it"
         )
     return found, tuple(remarks.values())
 
@@ -106,7 +106,7 @@ def _once(job: Job, found: dict[str, Observed], left_out: dict[int, str]) -> _Ru
         places = {step["index"] for step in steps}
         at = at if at in places else None
         cut = tuple(place for place in dict.fromkeys(cut) if place in places)
-        return _Run({name: one for name, one in outcomes.items() if one is not None}, at, cut, ended.reason)
+        return _Run({name: one for name, one in outcomes.items() if one is not None}, at, cut, ended)
 
 
 def _progress(folder: Path) -> tuple[Any, list] | None:

@@ -64,10 +64,17 @@ LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended: what stopped it, or ""; and the end of what it said before it closed its error stream."""
+    """How a program ended.
+
+    Args:
+        reason: what stopped it, or "".
+        errors: the end of what it said before it closed its error stream.
+        late: the time for all of it was up.
+    """
 
     reason: str
     errors: str
+    late: bool = False
 
 
 def protection() -> str:
@@ -103,11 +110,11 @@ def run(
         try:
             with contextlib.suppress(OSError), process.stdin as pipe:
                 pipe.write(told)
-            reason = _wait(process, folder, limits)
+            reason, late = _wait(process, folder, limits)
         finally:
             _kill(process)
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - 500))
-        return Ended(reason, errors.read().decode("utf-8", "replace").strip())
+        return Ended(reason, errors.read().decode("utf-8", "replace").strip(), late)
 
 
 def read_back(path: Path, most: int) -> bytes:
@@ -151,27 +158,28 @@ def _insist(function, path, _) -> None:
         function(path)
 
 
-def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> str:
+def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> tuple[str, bool]:
+    """Why it ended, and whether its time was up."""
     end, heard, progress = time.monotonic() + limits.seconds, time.monotonic(), None
     while process.poll() is None:
         now, latest = time.monotonic(), _changed(folder / PROGRESS)
         if latest != progress:
             heard, progress = now, latest
         if now > end:
-            return f"stopped after {limits.seconds:g} s in all"
+            return f"stopped after {limits.seconds:g} s in all", True
         if now > heard + limits.silence:
-            return f"stopped after {limits.silence:g} s"
+            return f"stopped after {limits.silence:g} s", False
         if _too_much_written(folder, limits.disk):
-            return f"stopped: it wrote more than {limits.disk // 2**20} MiB"
+            return f"stopped: it wrote more than {limits.disk // 2**20} MiB", False
         count, memory = _family(process.pid)
         if count > limits.processes or memory > limits.memory:  # one sentence: which comes first is chance
             most = f"{limits.processes} processes, or {limits.memory // 2**20} MiB of memory in all of them"
-            return f"stopped: it used more than {most}"
+            return f"stopped: it used more than {most}", False
         time.sleep(0.1)
     code = process.returncode
     if os.name == "posix" and code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
-        return f"stopped after {limits.processor_seconds} s of processor time"
-    return f"it ended with code {code}" if code else ""
+        return f"stopped after {limits.processor_seconds} s of processor time", False
+    return f"it ended with code {code}" if code else "", False
 
 
 def _kill(process: subprocess.Popen) -> None:
