@@ -190,6 +190,29 @@ def test_on_a_dask_cluster_with_two_workers(tmp_path):
     assert snapshot(tmp_path / "dask") == snapshot(tmp_path / "here")
 
 
+def test_on_a_dask_cluster_one_failure_takes_nothing_along():
+    distributed = pytest.importorskip("distributed")
+    jobs = [classroom.Job(Submission(name, name, "", name, b"{", None), None, 0, sandbox.LIMITS, ()) for name in "ab"]
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        spread = classroom.on_dask(cluster.scheduler_address)
+        found = {job.submission.student: result for job, result in spread(_or_raise, jobs)}
+    assert {name: result.failed for name, result in found.items()} == {"a": True, "b": False}
+    assert found["a"].problem == "the grader failed: no memory"
+
+
+def _or_raise(job):
+    if job.submission.student == "a":
+        raise MemoryError("no memory")
+    return job, Result(job.submission.student, "", "", "", "", "", "")
+
+
+def test_a_dask_cluster_that_is_not_there_is_one_sentence(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda address: distributed.client.Client(address, timeout=0.2))
+    with pytest.raises(ConnectionError, match=r"--dask 127\.0\.0\.1:1: no scheduler answers there; start one with"):
+        list(classroom.on_dask("127.0.0.1:1")(None, []))
+
+
 @pytest.mark.wide
 @apart
 def test_a_class_of_120_killed_in_the_middle_and_started_again(tmp_path):

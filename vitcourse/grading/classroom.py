@@ -346,16 +346,28 @@ def on_dask(address: str) -> Callable[[Callable, Iterable], Iterator]:
 
     Raises:
         ImportError: `distributed` isn't installed.
+        ConnectionError: nobody answers there.
     """
     try:
         from distributed import Client
         from distributed import as_completed as completed
     except ImportError:
-        raise ImportError("--dask needs the package distributed: pip install distributed.") from None
+        raise ImportError("--dask needs the package distributed: install the extra teach.") from None
 
-    def spread(function: Callable, jobs: Iterable) -> Iterator:
-        with Client(address) as client:
-            for done in completed(client.map(function, list(jobs), pure=False)):
-                yield done.result()
+    def spread(function: Callable[[Job], Done], jobs: Iterable[Job]) -> Iterator[Done]:
+        try:
+            client = Client(address)
+        except OSError:
+            raise ConnectionError(
+                f"--dask {address}: no scheduler answers there; start one with `dask scheduler`, and give its address."
+            ) from None
+        with client:
+            futures = {client.submit(function, job, pure=False): job for job in jobs}
+            for done in completed(futures):
+                if done.status == "finished":
+                    yield done.result()
+                else:
+                    problem = f"the grader failed: {done.exception()}"
+                    yield futures[done], replace(_base(futures[done]), problem=problem, failed=True)
 
     return spread
