@@ -484,8 +484,11 @@ def hostile(folder: Path, out: Path, port: int) -> list[Case]:
         {
             **{name: answer(name, 0) for name in POINTS},
             "attention_weights": "attention_weights = functional.attention_weights",
+            "scaled_dot_product": "def scaled_dot_product(*given):\n    return functional.attention(*given)",
+            "split_heads": "def split_heads(*given):\n    return check.split_heads.reference(*given)",
         }
     )
+    borrowed = ("attention_weights", "scaled_dot_product", "split_heads")
     nowhere = "import os, shutil\nshutil.rmtree('outcomes', ignore_errors=True)\nos.symlink('/etc', 'outcomes')"
     pipes = "import os\nos.makedirs('outcomes', exist_ok=True)\n"
     pipes += "os.mkfifo('outcomes/check-count.json')\nos.mkfifo('outcomes/x')"
@@ -591,7 +594,7 @@ def hostile(folder: Path, out: Path, port: int) -> list[Case]:
                 )
             ),
         ),
-        Case("package", "the package's own function handed in", without("attention_weights"), None, put(own)),
+        Case("package", "the package's own functions, handed in or called", without(*borrowed), None, put(own)),
     ]
     return chosen
 

@@ -1,9 +1,12 @@
 """The checks, checked: each mistake is refused and named, each right answer accepted, whatever a learner hands in."""
 
 import contextlib
+import functools
 import importlib
+import importlib.util
 import pkgutil
 import re
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitcourse import checks, functional
+from vitcourse import ViTConfig, checks, functional, layers
 from vitcourse.checks import SHEETS, Case, Exercise, Points
 from vitcourse.checks.compare import Other, difference
 from vitcourse.checks.report import MIME
@@ -313,6 +316,42 @@ def test_what_came_before_an_error_is_compared_first():
 def test_the_packages_own_function_is_refused():
     report = EXERCISES["embeddings.sinusoidal_encoding"](functional.sinusoidal_encoding).report
     assert report.problem == "This is the package's own; write yours."
+
+
+BORROWED = {
+    "attention.attention_weights": lambda query, key: functional.attention_weights(query, key),
+    "attention.split_heads": lambda tokens, h: checks_copy("attention").split_heads.reference(tokens, h),
+    "attention.count_multiply_adds": lambda N, D: ViTConfig(hidden_size=D).multiply_adds(),
+    "patches.patchify": lambda images, P: max([images], key=lambda x: functional.patchify(x, P).sum()),
+    "vit.Block": lambda D, h, M: layers.EncoderBlock(D, h, M),
+    "inside.rollout": lambda weights: torch.vmap(functional.rollout)(weights),
+    "transfer.resize_positions": lambda E, old, new: functools.partial(functional.resize_positions, E)(old, new),
+}
+
+
+def checks_copy(sheet):
+    """The module as a learner's process gets it when the grader has taken its own away."""
+    spec = importlib.util.find_spec(f"vitcourse.checks.{sheet}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", BORROWED)
+def test_an_answer_that_calls_the_packages_own_earns_nothing(name):
+    report = judged(EXERCISES[name], BORROWED[name])
+    assert (report.state, report.score, report.belief) == ("wrong", 0, "")
+    assert report.problem.startswith("Your answer calls the package's own "), report.problem
+
+
+def test_the_profiler_of_whoever_calls_a_check_stays(exercise):
+    seen = []
+    sys.setprofile(lambda *_: seen.append(1))
+    before = sys.getprofile()
+    exercise.observe(lambda x: x, 0)
+    after = sys.getprofile()
+    sys.setprofile(None)
+    assert after is before
 
 
 def test_other_numbers_of_values_are_named():

@@ -27,7 +27,7 @@ NAME = "sheet-2-attention"
 apart = pytest.mark.skipif(sandbox.protection() != "bubblewrap", reason="needs bubblewrap")
 QUICK = (
     *("right-00", "truncated", "empty", "link", "shuffled", "colab-bare", "exit-free", "patch"),
-    *("thread-reference", "solutions", "others", "overwriting", "burst"),
+    *("thread-reference", "solutions", "others", "overwriting", "burst", "package"),
 )
 
 

@@ -178,17 +178,21 @@ def _predict_floats(H, W, C, P, D):
     }
 
 
-def _predict_config(H, W, C, P, D, heads=1):
-    config = ViTConfig(
-        patch_size=P, hidden_size=D, num_channels=C, image_size=(H, W), num_attention_heads=heads, intermediate_size=1
-    )
-    L = config.sequence_length
-    block = [config.replace(num_hidden_layers=layers).multiply_adds() for layers in (1, 2)]
-    return _predict_closed(H, W, C, P, D) | {
-        "patches": config.num_patches,
+def _predict_products(H, W, C, P, D):
+    def product(rows, inner, columns):
+        return rows * inner * columns
+
+    N = len(range(0, H, P)) * len(range(0, W, P))
+    L = 1 + N
+    costs = [product(L, D, D)] * 4 + [product(L, D, L), product(L, L, D)]
+    return {
+        "attention_multiply_adds": sum(costs),
+        "embedding_multiply_adds": product(N, P * P * C, D),
+        "position_parameters": product(L, 1, D),
+        "embedding_parameters": product(P * P * C + 1, 1, D),
+        "patch_length": product(P, P, C),
         "tokens": L,
-        "patch_length": config.patch_length,
-        "attention_multiply_adds": block[1] - block[0] - 2 * L * D,  # the MLP, 1 wide
+        "patches": N,
     }
 
 
@@ -346,7 +350,7 @@ RIGHT = {
         _linear_measured,
         _linear_data,
     ],
-    "predict": [_predict_closed, _predict_floats, _predict_config, _predict_measured],
+    "predict": [_predict_closed, _predict_floats, _predict_products, _predict_measured],
     "train_one": [
         _train_fit,
         _train_evaluated,

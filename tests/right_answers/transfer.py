@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
+from torchmetrics.functional.classification import multiclass_recall
 
 from vitcourse import VisionTransformer
 
@@ -242,9 +243,7 @@ def _balanced_numpy(predictions, labels, classes=None):
     return np.mean([np.mean(predictions[labels == k] == k) for k in np.unique(labels)])
 
 
-def _balanced_sklearn(predictions, labels, classes):
-    from torchmetrics.functional.classification import multiclass_recall
-
+def _balanced_torchmetrics(predictions, labels, classes):
     return multiclass_recall(predictions, labels, classes, average="none")[labels.unique()].mean()
 
 
@@ -390,7 +389,7 @@ RIGHT = {
         lambda train, test: (test == max(train.tolist(), key=train.tolist().count)).double().mean().item(),
     ],
     "confusion": [_confusion_loop, _confusion_numpy, _confusion_product, _confusion_lists, _confusion_put],
-    "balanced_accuracy": [_balanced_loop, _balanced_matrix, _balanced_weights, _balanced_numpy, _balanced_sklearn],
+    "balanced_accuracy": [_balanced_loop, _balanced_matrix, _balanced_weights, _balanced_numpy, _balanced_torchmetrics],
     "fine_tune": [_tune_groups, _tune_schedule, _tune_passes, _tune_loader, _tune_by_hand],
     "tuned": [
         _Tuned(),

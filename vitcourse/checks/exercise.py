@@ -12,11 +12,12 @@ import functools
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from vitcourse.checks.borrowed import watched
 from vitcourse.checks.compare import difference, kind, same
 from vitcourse.checks.report import Points, Report
 from vitcourse.checks.watch import Outcome, watch
@@ -78,6 +79,7 @@ class Exercise:
         partial: points for each right value instead of for all of them.
         seconds: after which a call is given up.
         takes: "function" or "class": what is handed in, for the message when it isn't.
+        may_use: what of the package an answer may call, as in `borrowed.watched`; by default nothing that does a task.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Exercise:
     partial: bool = False
     seconds: float = SECONDS
     takes: str = "function"
+    may_use: tuple[str, ...] = ()
     mistakes: list[Mistake] = field(default_factory=list)
 
     def mistake(self, message: str, source: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -124,7 +127,9 @@ class Exercise:
         deadline = time.monotonic() + self.seconds
         for case in self.inputs(seed):
             left = max(0.1, deadline - time.monotonic())
-            outcomes.append(watch(functools.partial(self.run, answer), case.arguments, left, repeat))
+            with watched(self.may_use, self.reference) as borrowed:
+                outcome = watch(functools.partial(self.run, answer), case.arguments, left, repeat)
+            outcomes.append(replace(outcome, borrowed=borrowed[0]) if borrowed else outcome)
             if outcomes[-1].timed_out or outcomes[-1].unfilled:
                 break
         return outcomes
@@ -149,8 +154,10 @@ class Exercise:
             problem = self._problem(wanted, got)
             if not problem:
                 continue
-            share = self._share(expected, outcomes) if self.partial else 0.0
-            belief, sure = (None, False) if got.timed_out else self._belief(expected, outcomes, seed)
+            borrowed = any(outcome.borrowed for outcome in outcomes)
+            share = self._share(expected, outcomes) if self.partial and not borrowed else 0.0
+            no_belief = got.timed_out or got.borrowed
+            belief, sure = (None, False) if no_belief else self._belief(expected, outcomes, seed)
             return report.changed(
                 state="wrong",
                 score=share,
@@ -191,6 +198,8 @@ class Exercise:
 
     def _problem(self, wanted: Outcome, got: Outcome) -> str:
         """What is wrong with one outcome, or ""."""
+        if got.borrowed:
+            return f"Your answer calls the package's own {got.borrowed}. Write it yourself: that is the task."
         if got.timed_out:
             return f"It did not return within {self.seconds:g} seconds. Look for a loop that never ends."
         if got.unstable == "random":

@@ -802,7 +802,13 @@ def _collect(model, images, keep=_weights, kind=MultiHeadAttention, removed="alw
 
 
 collect_weights = Exercise(
-    "collect_weights", 4, "09-inside-the-vit#1 Where the heads look", _collect, _collect_cases, run=_collect_run
+    "collect_weights",
+    4,
+    "09-inside-the-vit#1 Where the heads look",
+    _collect,
+    _collect_cases,
+    run=_collect_run,
+    may_use=("layers", "functional"),
 )
 
 

@@ -1114,7 +1114,15 @@ def _train_one(P, D, train, validation, recipe):
 
 
 train_one = Exercise(
-    "train_one", 5, "00-start-here#6 Train your own", _train_one, _train_cases, run=_train_run, repeat=False, seconds=20
+    "train_one",
+    5,
+    "00-start-here#6 Train your own",
+    _train_one,
+    _train_cases,
+    run=_train_run,
+    repeat=False,
+    seconds=20,
+    may_use=("config", "model", "training"),
 )
 
 

@@ -23,6 +23,7 @@ class TrainedModel(Exercise):
 
     repeat: bool = False
     partial: bool = True
+    may_use: tuple[str, ...] = ("",)
     packages_own: bool = False
 
     def refused(self, answer: Any) -> str:

@@ -144,6 +144,7 @@ with_new_head = Exercise(
     lambda model, num_classes: transfer.with_new_head(model, num_classes),
     _new_head_cases,
     run=_new_head_run,
+    may_use=("model",),
 )
 
 

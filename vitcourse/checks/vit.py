@@ -681,6 +681,9 @@ def _block_run(
     yield from _tried(block, tokens, "output, with weights of the check")
 
 
+# What sheet 4 hands out: neither the block nor the model.
+PARTS = ("layers.attention", "layers.mlp", "layers.patch_embedding", "layers.position_embedding", "functional")
+
 Block = Exercise(
     "Block",
     4,
@@ -689,6 +692,7 @@ Block = Exercise(
     _block_cases,
     run=_block_run,
     takes="class",
+    may_use=PARTS,
 )
 
 
@@ -1019,6 +1023,7 @@ Encoder = Exercise(
     _encoder_cases,
     run=_encoder_run,
     takes="class",
+    may_use=PARTS,
 )
 
 
@@ -1304,6 +1309,7 @@ ViT = Exercise(
     _vit_cases,
     run=_vit_run,
     takes="class",
+    may_use=PARTS,
 )
 
 

@@ -47,6 +47,7 @@ class Outcome:
         changed: arguments that it changed in place.
         unstable: "" or "random" or "state": what makes a second call with the same input give something else.
         printed: the beginning of what it printed.
+        borrowed: what of the package it called that does the task for it.
     """
 
     values: Mapping[str, Value] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Outcome:
     changed: tuple[str, ...] = ()
     unstable: str = ""
     printed: str = ""
+    borrowed: str = ""
 
 
 def watch(call: Callable[..., Any], arguments: Mapping[str, Any], seconds: float, repeat: bool = True) -> Outcome:

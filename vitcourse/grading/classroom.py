@@ -39,7 +39,7 @@ CURIOUS_MODULES = {
 CURIOUS_NAMES = {"exec", "eval", "__import__", "__builtins__"}
 CURIOUS_ATTRIBUTES = {
     *("reference", "_getframe", "_current_frames", "f_back", "tb_frame", "get_objects", "settrace"),
-    *("__globals__", "__closure__", "__code__", "_exit", "fork", "system", "popen"),
+    *("__globals__", "__closure__", "__code__", "_exit", "fork", "system", "popen", "setprofile"),
 }
 
 

@@ -107,6 +107,7 @@ def _outcome(told: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Outcome:
         changed=tuple(_text(name)[:100] for name in told["changed"][:20]),
         unstable=told["unstable"] if told["unstable"] in ("", "random", "state") else "state",
         printed=_text(told["printed"])[:300],
+        borrowed=_text(told["borrowed"])[:100],
     )
 
 
