@@ -127,6 +127,15 @@ def test_tables_for_other_systems(tmp_path):
     assert table(tmp_path / "gradescope-s-1.csv")[0]["Total Score"] == "10.00"
 
 
+def test_what_is_for_the_teacher_does_not_reach_the_learner(tmp_path):
+    (mark,) = write([checked(remarks=("a cell is missing",), notes=("look at cell 3",))], tmp_path, Rules())
+    assert mark.reason == "a cell is missing; look at cell 3"
+    assert table(tmp_path / "moodle-s-1.csv")[0]["Feedback comments"] == "a cell is missing"
+    page = (tmp_path / "feedback/ana/s-1.html").read_text()
+    assert "a cell is missing" in page
+    assert "look at" not in page
+
+
 def test_final_marks_can_be_made_of_it_and_it_is_written_once(tmp_path):
     four = checked(sheet="sheet-4-vit", earned=3.0, day=9)
     write([checked(sheet="sheet-3-patches"), four], tmp_path, Rules(deadline("2026-11-05")))

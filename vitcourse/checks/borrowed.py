@@ -48,7 +48,9 @@ def watched(may_use: Sequence[str] = (), reference: Any = None) -> Iterator[list
             name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}".partition(".")[2]
             name = name.removesuffix(".__init__").removesuffix(".forward")
             allowed = (*FREE, *may_use)
-            if _place(frame.f_code) in answers if name.startswith("checks.") else not name.startswith(allowed):
+            if _place(frame.f_code) in answers:
+                found.append("right answer")
+            elif not name.startswith(("checks.", *allowed)):
                 found.append(name)
 
     sys.setprofile(look)

@@ -29,7 +29,7 @@ from vitcourse.grading import judging, matching, running, sandbox
 from vitcourse.grading.submissions import Submission, collect
 from vitcourse.progress import ProgressBar
 
-VERSION = 2  # of the results' form; another one is graded anew
+VERSION = 3  # of the results' form; another one is graded anew
 CHECKS = re.compile(r"from vitcourse\.checks import (\w+) as check")
 # What an honest answer to these sheets doesn't need. It costs nothing: the teacher is told where to look.
 CURIOUS_MODULES = {
@@ -81,7 +81,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What one submission got, and why."""
+    """What one submission got, and why; `remarks` are for the learner too, `notes` for the teacher alone."""
 
     student: str
     name: str
@@ -93,6 +93,7 @@ class Result:
     rows: tuple[Row, ...] = ()
     problem: str = ""
     remarks: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
     failed: bool = False  # ours: no mark is given, and it is run again next time
 
     @property
@@ -120,7 +121,7 @@ class Result:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             rows = tuple(Row(**row) for row in told.pop("rows"))
-            return cls(**told | {"rows": rows, "remarks": tuple(told["remarks"])})
+            return cls(**told | {"rows": rows, **{name: tuple(told[name]) for name in ("remarks", "notes")}})
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"{str(path)!r} isn't a result ({type(error).__name__}).") from None
 
@@ -248,7 +249,7 @@ def _run(job: Job, base: Result, sheet: Sheet, matched: matching.Matched, points
         else _row(grade_id, value, judging.report(observed.get(grade_id), sheet.module, checks[grade_id], job.seed))
         for grade_id, value in points.items()
     )
-    return replace(base, rows=rows, remarks=(*matched.remarks, *stopped, *_curious(matched, sheet)))
+    return replace(base, rows=rows, remarks=(*matched.remarks, *stopped), notes=_curious(matched, sheet))
 
 
 def _row(grade_id: str, points: float, report: Report) -> Row:
@@ -294,7 +295,7 @@ def _unreadable(submission: Submission) -> str:
     return ""
 
 
-def _curious(matched: matching.Matched, sheet: Sheet) -> list[str]:
+def _curious(matched: matching.Matched, sheet: Sheet) -> tuple[str, ...]:
     """Where the teacher may want to look: names that an honest answer doesn't need."""
     handed_out = {cell.source.strip() for cell in sheet.notebook.cells}
     found = set()
@@ -309,7 +310,7 @@ def _curious(matched: matching.Matched, sheet: Sheet) -> list[str]:
             else:
                 words = {node.id} & CURIOUS_NAMES if isinstance(node, ast.Name) else set()
             found |= {(step.cell, word) for word in words}
-    return [f"look at cell {cell}: it uses {word}" for cell, word in sorted(found)]
+    return tuple(f"look at cell {cell}: it uses {word}" for cell, word in sorted(found))
 
 
 def _in_processes(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int | None) -> Iterator[Done]:

@@ -49,11 +49,15 @@ class Mark:
     in_time: float | None  # the mark without what is lost by being late
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """What the learner may read about the hand-in as a whole."""
+        return tuple(part for part in (self.result.problem, *self.result.remarks) if part)
+
+    @property
     def reason(self) -> str:
-        """Everything that a human should know, in one cell."""
-        parts = [self.result.problem, *self.result.remarks]
-        parts += [f"to mark by hand: {', '.join(self.missing)}"] if self.missing else []
-        return "; ".join(part for part in parts if part)
+        """Everything that a teacher should know, in one cell."""
+        waiting = [f"to mark by hand: {', '.join(self.missing)}"] if self.missing else []
+        return "; ".join([*self.told, *self.result.notes, *waiting])
 
 
 def marks(results: Iterable[Result], folder: Path, rules: Rules) -> list[Mark]:
@@ -179,7 +183,7 @@ def _moodle(mark: Mark) -> dict[str, Any]:
         "Identifier": f"Participant {number}" if number else "",
         "Full name": _plain(mark.result.name),
         "Grade": "" if mark.mark is None else f"{mark.mark:.2f}",
-        "Feedback comments": _plain(mark.reason),
+        "Feedback comments": _plain("; ".join(mark.told)),
     }
 
 
@@ -242,10 +246,11 @@ def _page(mark: Mark, comments: Mapping[tuple[str, str, str], Mapping[str, str]]
     for row in result.rows:
         said = comments.get((result.student, result.sheet, row.grade_id), {})
         points = said.get("points", "") if row.earned is None else f"{row.earned:g}"
-        parts.append(f"<h2>{html.escape(row.grade_id)}: {html.escape(points or 'to come')} of {row.points:g}</h2>")
+        name = row.grade_id.removeprefix("check-")
+        parts.append(f"<h2>{html.escape(name)}: {html.escape(points or 'to come')} of {row.points:g}</h2>")
         parts.append(row.card if row.earned is not None else f"<p>{html.escape(said.get('comment', ''))}</p>")
     total = "to come" if mark.mark is None else f"{mark.mark:.2f} of 10" + (" (late)" if mark.is_late else "")
-    notes = "".join(f"<p>{html.escape(part)}</p>" for part in (result.problem, *result.remarks) if part)
+    notes = "".join(f"<p>{html.escape(part)}</p>" for part in mark.told)
     title = f"{result.name} · {result.sheet}"
     return _document(title, f"<p>Mark: {total}</p>\n{notes}\n" + "\n".join(parts))
 

@@ -73,10 +73,13 @@ def picture(
     """The figure that `draw` saves."""
     from vitcourse.figures.style import BLUE, ORANGE, subplots
 
-    size = (12, sum(0.45 * max(height, 6) + 1 for height in heights))
-    shape = {"height_ratios": [max(height, 6) for height in heights], "width_ratios": [2, 3]}
-    figure, axes = subplots(len(sheets), 2, figsize=size, layout="constrained", squeeze=False, gridspec_kw=shape)
-    for sheet, (left, right) in zip(sheets, axes, strict=True):
+    widths = (5, 7) if beliefs else (5,)
+    size = (sum(widths), sum(0.45 * max(height, 6) + 1 for height in heights))
+    shape = {"height_ratios": [max(height, 6) for height in heights], "width_ratios": widths}
+    figure, axes = subplots(
+        len(sheets), len(widths), figsize=size, layout="constrained", squeeze=False, gridspec_kw=shape
+    )
+    for sheet, (left, *others) in zip(sheets, axes, strict=True):
         here = [row for row in exercises if row["sheet"] == sheet][::-1]
         shares = [100 * row["right"] / row["hand-ins"] for row in here]
         names = [row["exercise"].removeprefix("check-") for row in here]
@@ -84,11 +87,12 @@ def picture(
         left.set(xlim=(0, 110), xticks=(0, 50, 100), xlabel="%", title=sheet)
         common = [row for row in beliefs if row["sheet"] == sheet][:MOST_BELIEFS][::-1]
         labels = [_label(f"{row['exercise'].removeprefix('check-')}: {row['name']}") for row in common]
-        right.bar_label(right.barh(labels, [row["students"] for row in common], color=ORANGE), padding=3)
-        right.set(xlabel="$n$")
-        right.margins(x=0.1)
-        right.set_visible(bool(common))
-        right.xaxis.get_major_locator().set_params(integer=True)
+        for right in others:
+            right.bar_label(right.barh(labels, [row["students"] for row in common], color=ORANGE), padding=3)
+            right.set(xlabel="$n$")
+            right.margins(x=0.1)
+            right.set_visible(bool(common))
+            right.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
