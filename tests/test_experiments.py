@@ -132,9 +132,10 @@ def test_data_size_table_is_that_of_the_runs():
     points = {}
     for row in results.read("data_size"):
         points.setdefault((row["task"], row["images"], row["model"]), []).append(100 * row["test_accuracy"])
-    for point, values in points.items():
-        if len(values) == 3:
-            assert f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})" in readme, point
+    for task, images in dict.fromkeys(point[:2] for point in points):
+        three = [points[task, images, model] for model in ("vit", "cnn", "hybrid")]
+        cells = [f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})" for values in three]
+        assert f"| {task} | {images:,} | {' | '.join(cells)} |" in readme
 
 
 def test_design_study_table_is_that_of_the_runs():

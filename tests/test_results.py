@@ -120,8 +120,8 @@ def test_the_table_of_occlusion_has_every_model_at_three_seeds():
 def test_the_table_of_data_size_has_each_run_once():
     rows = results.read("data_size")
     points = [(row["task"], row["images"], row["model"], row["seed"]) for row in rows]
-    assert len(set(points)) == len(points)
-    assert {point[2] for point in points} == {"vit", "cnn", "hybrid"}
+    assert len(set(points)) == len(points) == 3 * 5 * 3 * 3
+    assert {point[2:] for point in points} == {(model, seed) for model in ("vit", "cnn", "hybrid") for seed in range(3)}
     assert all(118_000 < row["parameters"] < 122_000 or row["task"] == "fashion-mnist" for row in rows)
 
 
