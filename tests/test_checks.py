@@ -9,15 +9,17 @@ import re
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from torch import nn
 
 from vitcourse import ViTConfig, checks, functional, layers
-from vitcourse.checks import SHEETS, Case, Exercise, Points
+from vitcourse.checks import SHEETS, Case, Exercise, Points, borrowed
 from vitcourse.checks.compare import Other, difference
 from vitcourse.checks.report import MIME
 from vitcourse.checks.watch import TooLong, time_limit, watch
@@ -344,6 +346,61 @@ def test_an_answer_that_calls_the_packages_own_earns_nothing(name):
     assert report.problem.startswith("Your answer calls the package's own "), report.problem
 
 
+def in_a_thread(call, *arguments):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+class _InDisguise(nn.Module):
+    forward = staticmethod(functional.attention_weights)
+
+
+def _unwatched(query, key):
+    with borrowed.watched(("",)):
+        return functional.attention_weights(query, key)
+
+
+DRESSES = {
+    "partial": ("attention.attention_weights", functools.partial(functional.attention_weights)),
+    "reference": ("attention.split_heads", functools.partial(checks_copy("attention").split_heads.reference)),
+    "subclass": ("vit.MLP", type("MLP", (layers.MLP,), {})),
+    "subclass of the answer": ("vit.MLP", type("MLP", (checks_copy("vit").MLP.reference,), {})),
+    "thread": ("attention.attention_weights", lambda q, k: in_a_thread(functional.attention_weights, q, k)),
+    "module": ("attention.attention_weights", lambda q, k: _InDisguise()(q, k)),
+    "unwatched": ("attention.attention_weights", _unwatched),
+}
+
+
+@pytest.mark.parametrize(("name", "answer"), DRESSES.values(), ids=DRESSES)
+def test_the_packages_own_in_another_dress_earns_nothing(name, answer, capsys):
+    points = EXERCISES[name](answer, seed=0)
+    assert points == 0
+    assert "package's own" in points.report.problem
+
+
+CELLS = {
+    "patches.patchify": """def patchify(images, P):
+    return rearrange(images, "b c (h p) (w q) -> b (h w) (c p q)", p=P, q=P)""",
+    "vit.Block": """class Block(nn.Module):
+    def __init__(self, D, h, M):
+        super().__init__()
+        self.attention = layers.MultiHeadAttention(D, h)
+
+    def forward(self, x):
+        return self.attention(x)""",
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_where_the_package_is_installed_its_own_calls_are_not_the_learners(name, monkeypatch):
+    monkeypatch.setattr(borrowed, "NOBODYS", (*borrowed.NOBODYS, str(ROOT)))
+    names = {"rearrange": rearrange, "nn": nn, "layers": layers}
+    exec(compile(CELLS[name], "a cell", "exec"), names)
+    outcomes = EXERCISES[name].observe(names[EXERCISES[name].name], 0)
+    assert outcomes
+    assert not any(outcome.borrowed for outcome in outcomes)
+
+
 def test_the_profiler_of_whoever_calls_a_check_stays(exercise):
     seen = []
     sys.setprofile(lambda *_: seen.append(1))
@@ -391,6 +448,7 @@ def test_a_tuple_where_one_value_is_asked_for_is_named(exercise):
         (torch.ones(2), torch.ones(2, dtype=torch.float64) + 1e-7, ""),
         (torch.ones(2), torch.ones(2, dtype=torch.float16), ""),
         (torch.ones(2), torch.ones(2, dtype=torch.bfloat16), ""),
+        (torch.tensor([1.003]), torch.tensor([1.003]).bfloat16(), "output: 1 of 1 numbers differ"),
         (torch.ones(2), torch.ones(2).long(), "output holds torch.int64; expected torch.float32."),
         (torch.ones(2).bool(), torch.ones(2), "output holds torch.float32; expected torch.bool."),
         (torch.ones(2), torch.ones(1, 2), "output has shape (1, 2); expected (2,)."),

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from vitcourse.checks.borrowed import watched
+from vitcourse.checks.borrowed import handed_in, watched
 from vitcourse.checks.compare import difference, kind, same
 from vitcourse.checks.report import Points, Report
 from vitcourse.checks.watch import Outcome, watch
@@ -116,7 +116,7 @@ class Exercise:
             return f"Pass the class itself, check.{self.name}({self.name}), not {what_it_is(answer)}."
         if not callable(answer):
             return f"Pass the function itself, without calling it; got {what_it_is(answer)}."
-        if str(getattr(answer, "__module__", "")).split(".")[0] == "vitcourse":
+        if handed_in(answer, self.may_use, self.reference):
             return "This is the package's own; write yours."
         return ""
 

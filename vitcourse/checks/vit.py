@@ -682,7 +682,7 @@ def _block_run(
 
 
 # What sheet 4 hands out: neither the block nor the model.
-PARTS = ("layers.attention", "layers.mlp", "layers.patch_embedding", "layers.position_embedding", "functional")
+HANDED_OUT = ("layers.attention", "layers.mlp", "layers.patch_embedding", "layers.position_embedding", "functional")
 
 Block = Exercise(
     "Block",
@@ -692,7 +692,7 @@ Block = Exercise(
     _block_cases,
     run=_block_run,
     takes="class",
-    may_use=PARTS,
+    may_use=HANDED_OUT,
 )
 
 
@@ -1023,7 +1023,7 @@ Encoder = Exercise(
     _encoder_cases,
     run=_encoder_run,
     takes="class",
-    may_use=PARTS,
+    may_use=HANDED_OUT,
 )
 
 
@@ -1309,7 +1309,7 @@ ViT = Exercise(
     _vit_cases,
     run=_vit_run,
     takes="class",
-    may_use=PARTS,
+    may_use=HANDED_OUT,
 )
 
 

@@ -34,7 +34,7 @@ CHECKS = re.compile(r"from vitcourse\.checks import (\w+) as check")
 # What an honest answer to these sheets doesn't need. It costs nothing: the teacher is told where to look.
 CURIOUS_MODULES = {
     *("builtins", "ctypes", "gc", "importlib", "inspect", "multiprocessing", "pickle", "signal", "socket"),
-    *("subprocess", "threading"),
+    *("concurrent", "subprocess", "threading"),
 }
 CURIOUS_NAMES = {"exec", "eval", "__import__", "__builtins__"}
 CURIOUS_ATTRIBUTES = {

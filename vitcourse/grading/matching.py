@@ -184,13 +184,19 @@ def parsed(source: str) -> ast.Module | None:
 
 
 def _calls_check(source: str) -> bool:
-    """Whether a cell is a copy of a check: it calls `check.NAME(...)` or `grade_sheet(...)`, and defines nothing."""
+    """Whether a cell is a copy of a check: it calls `check.NAME(...)` or `grade_sheet(...)`, and does nothing else."""
     tree = parsed(source)
     lines = tree.body if tree else []
-    if any(isinstance(line, (ast.FunctionDef, ast.ClassDef)) for line in lines):
+    return bool(lines) and all(_is_check_call(line) for line in lines)
+
+
+def _is_check_call(line: ast.stmt) -> bool:
+    if not isinstance(line, ast.Expr) or not isinstance(line.value, ast.Call):
         return False
-    calls = [line.value.func for line in lines if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call)]
-    return any(ast.unparse(call).split(".")[0] in ("check", "grade_sheet") for call in calls)
+    called = line.value.func
+    while isinstance(called, ast.Attribute):
+        called = called.value
+    return isinstance(called, ast.Name) and called.id in ("check", "grade_sheet")
 
 
 @functools.lru_cache(4 * MOST_CELLS)
