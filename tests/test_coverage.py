@@ -91,6 +91,7 @@ def test_parts_of_the_experiments_are_there():
 
 
 def test_rows_are_complete():
+    assert "[[" not in TEXT
     asked, moved, claimed = rows("Questions"), rows("Hyper-parameters"), rows("Published claims")
     assert 60 <= len(asked) - 1 <= 92
     assert {len(row) for row in asked} == {2}
