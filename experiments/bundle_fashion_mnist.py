@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitcourse.data import fashion_mnist
+from vitcourse.data import SPLITS, fashion_mnist
 from vitcourse.files import written_whole
 
 TARGET = Path(fashion_mnist.__file__).parent / "assets" / "fashion-mnist.npz"
@@ -19,7 +19,7 @@ TARGET = Path(fashion_mnist.__file__).parent / "assets" / "fashion-mnist.npz"
 def build(folder: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of the bundled file."""
     arrays = {}
-    for split in fashion_mnist.SPLITS:
+    for split in SPLITS:
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = fashion_mnist.bundled_subset(split, folder)
     return arrays
 

@@ -1,5 +1,6 @@
 """A run that was stopped, in whatever way, goes on and ends as if it had never stopped."""
 
+import contextlib
 import errno
 import os
 import pickle
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from vitcourse import VisionTransformer, ViTConfig, data
+from vitcourse.convolutional import ConvolutionalNetwork
 from vitcourse.training import TrainingConfig, fit, read_log, set_seed, trainer
 from vitcourse.training.checkpoint import save_checkpoint
 
@@ -59,6 +61,31 @@ def uninterrupted(few, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     model, log = run(few, folder, save_minutes=60)
     return model, log, folder
+
+
+def test_a_stop_within_an_epoch_counts_the_statistics_of_batch_norm_once(few, tmp_path):
+    def convolutional():
+        set_seed(0)
+        return ConvolutionalNetwork(1, 10, widths=(4, 4, 4))
+
+    options = {"save_minutes": 0, "progress": False}
+    whole, stopped = convolutional(), convolutional()
+    fit(whole, few, few, CONFIG, folder=tmp_path / "whole", **options)
+    updates = []
+
+    def stop(*_):
+        updates.append(1)
+        if len(updates) == 6:
+            raise KeyboardInterrupt
+
+    handle = stopped.register_forward_pre_hook(lambda module, _: stop() if module.training else None)
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(stopped, few, few, CONFIG, folder=tmp_path / "stopped", **options)
+    handle.remove()
+    again = convolutional()
+    fit(again, few, few, CONFIG, folder=tmp_path / "stopped", resume=True, **options)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
 
 
 def assert_ends_alike(model, log, folder, uninterrupted):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vitcourse import data
-from vitcourse.data import fashion_mnist
+from vitcourse.data import cifar10, fashion_mnist, yoga_82
+from vitcourse.data.splits import rank_within_class
 
 COMPLETE = Path(fashion_mnist.DEBIAN_FOLDER)
 needs_complete = pytest.mark.skipif(not COMPLETE.is_dir(), reason="needs Debian's dataset-fashion-mnist")
@@ -74,6 +75,17 @@ def test_unknown_names_are_refused():
         data.load("fashion-mnist", "val")
 
 
+@pytest.mark.parametrize("load", [fashion_mnist.load, cifar10.load, yoga_82.load])
+def test_a_set_itself_refuses_an_unknown_split(load):
+    with pytest.raises(ValueError, match="split must be one of 'train', 'validation', 'test', got 'val'"):
+        load("val")
+
+
+def test_a_folder_for_the_bundled_subset_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is for the complete set: add complete=True"):
+        data.load("fashion-mnist", folder=tmp_path)
+
+
 def test_missing_complete_set_names_the_ways_out(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"dataset-fashion-mnist"):
         data.load("fashion-mnist", "train", complete=True, folder=tmp_path)
@@ -99,7 +111,7 @@ def test_damaged_file_is_named(tmp_path):
 
 
 def test_rank_within_class():
-    ranks = fashion_mnist.rank_within_class(np.array([4, 4, 1, 4, 1]))
+    ranks = rank_within_class(np.array([4, 4, 1, 4, 1]))
     assert ranks.tolist() == [0, 1, 0, 2, 1]
 
 

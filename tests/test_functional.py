@@ -15,6 +15,7 @@ from vitcourse.functional import (
     normalised_encoding,
     one_hot,
     patchify,
+    rollout,
     sinusoidal_encoding,
     sinusoidal_encoding_2d,
     unpatchify,
@@ -340,3 +341,20 @@ def test_a_mask_of_another_shape_is_refused_with_the_remedy(shape, fused):
 def test_queries_and_keys_of_different_width_are_refused(fused):
     with pytest.raises(ValueError, match=r"query \(5, 4\) and key \(6, 3\)"):
         attention(torch.zeros(5, 4), torch.zeros(6, 3), torch.zeros(6, 7), fused=fused)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_value_for_each_key(fused):
+    query, key, value = queries_keys_values()
+    with pytest.raises(ValueError, match="key and value must have equally many rows"):
+        attention(query, key, value[:, :, :-1], fused=fused)
+
+
+def test_rollout_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"attention of layer 2 must have shape \(B, h, N, N\), got \(3, 3\)"):
+        rollout([torch.ones(1, 1, 3, 3), torch.ones(3, 3)])
+
+
+def test_a_patch_size_below_one_is_refused():
+    with pytest.raises(ValueError, match="patch_size must be at least 1, got 0"):
+        patchify(torch.zeros(1, 1, 4, 4), 0)

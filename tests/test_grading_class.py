@@ -143,6 +143,42 @@ def test_a_run_that_cannot_start_is_our_failure(tmp_path, monkeypatch):
     assert (mark.mark, mark.reason) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import os\nos.remove('progress')\nos._exit(0)",
+        "import os\nopen('progress', 'w').write('{\"at\": [1], \"cut\": []}')\nos._exit(0)",
+    ],
+    ids=["gone", "junk"],
+)
+@apart
+def test_a_hand_in_cannot_make_its_end_the_graders_failure(tmp_path, cell):
+    one(tmp_path / "class").write_bytes(hostile_class.text_of(hostile_class.added(hostile_class.filled(), cell)))
+    (mark,) = grade(tmp_path / "class", tmp_path / "out")
+    assert mark.mark is not None
+    assert "the grader failed" not in mark.reason
+
+
+@apart
+def test_a_helper_behind_the_cell_that_ends_the_run_is_found(tmp_path):
+    source = "def attention_weights(query, key):\n    return helper(query, key)"
+    answers = {name: hostile_class.answer(name, 0) for name in hostile_class.POINTS}
+    filled = hostile_class.filled(answers | {"attention_weights": source})
+    notebook = hostile_class.added(filled, "import os\nos._exit(0)", "check-padding-mask")
+    helper = hostile_class.answer("attention_weights", 0).replace("def attention_weights(", "def helper(")
+    notebook.cells.append(hostile_class.nbformat.v4.new_code_cell(helper, id="helper"))
+    one(tmp_path / "class").write_bytes(hostile_class.text_of(notebook))
+    (mark,) = grade(tmp_path / "class", tmp_path / "out")
+    assert mark.result.earned == 23
+
+
+def test_a_sheet_of_the_same_ids_a_thousand_attributes_deep_stops_nobody(tmp_path):
+    deep = "def patchify(images, P):\n    return images\ncheck" + ".a" * 2000 + "()"
+    notebook = hostile_class.nbformat.v4.new_notebook(cells=[hostile_class.nbformat.v4.new_code_cell(deep)])
+    submission = Submission("ana", "Ana", "", "ana.ipynb", hostile_class.text_of(notebook), None)
+    classroom._sheet_of(submission, SHEETS, None)
+
+
 def test_a_sheet_is_recognised_and_what_cannot_be_is_the_class(tmp_path):
     one(tmp_path / "class", "bo").write_bytes(b"{")
     one(tmp_path / "class").write_bytes(hostile_class.SHEET.read_bytes())
@@ -155,6 +191,24 @@ def test_a_sheet_is_recognised_and_what_cannot_be_is_the_class(tmp_path):
 
     classroom.grade_all(tmp_path / "class", tmp_path / "out", SHEETS, mapped=without_running)
     assert done == [("ana", NAME), ("bo", NAME)]
+
+
+def test_a_kept_result_follows_the_files_time_and_the_checks(tmp_path, monkeypatch):
+    path = one(tmp_path / "class")
+    path.write_bytes(b"{")
+    ran = []
+
+    def spy(function, jobs):
+        ran.append(len(jobs))
+        return map(function, jobs)
+
+    grade(tmp_path / "class", tmp_path / "out", mapped=spy)
+    os.utime(path, (0, 0))
+    (mark,) = grade(tmp_path / "class", tmp_path / "out", mapped=spy)
+    assert mark.result.handed_in.startswith("1970-01-01")
+    monkeypatch.setattr(classroom, "_checks", lambda: "repaired")
+    grade(tmp_path / "class", tmp_path / "out", mapped=spy)
+    assert ran == [1, 0, 1]
 
 
 def test_a_worker_that_dies_takes_nothing_along(tmp_path):

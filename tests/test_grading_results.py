@@ -111,6 +111,19 @@ def test_a_hand_in_of_no_sheet_counts_only_where_there_is_no_other(tmp_path):
     assert [mark.mark for mark in marks([lost], tmp_path, Rules())] == [0.0]
 
 
+def test_a_later_file_that_is_none_takes_nothing_from_one_that_is(tmp_path):
+    notes = checked(rows=(Row("check-one", 4, 0.0, "wrong"),), problem="not this sheet", day=9)
+    assert [mark.mark for mark in marks([checked(), notes], tmp_path, Rules())] == [10.0]
+    assert [mark.mark for mark in marks([notes], tmp_path, Rules())] == [0.0]
+    ours = checked(problem="the grader failed: x", failed=True, day=9)
+    assert [mark.mark for mark in marks([checked(), ours], tmp_path, Rules())] == [None]
+
+
+def test_a_check_worth_nothing_stops_no_table(tmp_path):
+    write([checked(rows=(Row("check-none", 0, 0.0, "wrong"), Row("check-one", 4, 4.0, "right")))], tmp_path, Rules())
+    assert [row["exercise"] for row in table(tmp_path / "exercises.csv")] == ["check-one"]
+
+
 def test_tables_for_other_systems(tmp_path):
     write([checked(name="=cmd|x", file="-a")], tmp_path, Rules())
     (row,) = table(tmp_path / "marks.csv")
@@ -147,6 +160,21 @@ def test_final_marks_can_be_made_of_it_and_it_is_written_once(tmp_path):
     write([checked(sheet="sheet-3-patches", earned=0.0)], tmp_path, Rules())
     (final,) = final_marks(tmp_path)
     assert (float(final.practicals), float(final.final)) == (7.75, 7.9)  # (10 + 7.5 - 2) / 2
+
+
+def test_marks_that_come_later_are_filled_in_and_what_is_there_stays(tmp_path):
+    path, rules = tmp_path / "students.csv", Rules(deadline("2026-11-05"))
+    write([result(sheet="sheet-3-patches")], tmp_path, rules)  # a text is still to be marked by hand
+    path.write_text("\ufeff" + path.read_text().replace("Ana,,", "Ana,owls,").replace(",", ";"), encoding="utf-8")
+    fill(tmp_path, "6")
+    write([result(sheet="sheet-3-patches"), checked(sheet="sheet-4-vit", day=9), checked("bo")], tmp_path, rules)
+    ana, bo = table(path)
+    assert (ana["group"], ana["sheet-3-patches"], ana["sheet-3-patches late"]) == ("owls", "10.00", "no")
+    assert (ana["sheet-4-vit"], ana["sheet-4-vit late"]) == ("10.00", "yes")
+    assert (bo["student"], bo["s-1"], bo["sheet-4-vit"]) == ("Bo", "10.00", "")
+    before = path.read_bytes()
+    write([result(sheet="sheet-3-patches", earned=0.0)], tmp_path, rules)
+    assert path.read_bytes() == before
 
 
 def test_two_students_of_one_name_have_two_lines(tmp_path):

@@ -1,5 +1,7 @@
 """A learner's own sheet, graded in a fresh kernel, whatever happened to it."""
 
+import json
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -111,6 +113,15 @@ def test_rows_carry_the_number_of_their_exercise(tmp_path):
     notebook.cells.insert(1, new_markdown_cell("## 1.1 One-hot rows\n\ntext"))
     nbformat.write(notebook, path)
     assert rows(grade_sheet(path)) == {"1.1 one_hot": (2, "")}
+
+
+def test_a_notebook_without_ids_as_colab_saves_it(tmp_path):
+    path = sheet(tmp_path / "mine.ipynb", SET_UP, RIGHT, "check.one_hot(one_hot)")
+    told = json.loads(path.read_text())
+    for cell in told["cells"]:
+        del cell["id"]
+    path.write_text(json.dumps(told | {"nbformat_minor": 0}))
+    assert rows(grade_sheet(path)) == {"one_hot": (2, "")}
 
 
 def test_the_command_prints_the_table(tmp_path, capsys):

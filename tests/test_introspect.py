@@ -73,6 +73,21 @@ def test_it_works_in_inference_mode_and_in_a_nest(model, images):
         assert torch.equal(one, three)
 
 
+def test_one_recording_inside_another_when_nobody_asks_for_weights(model, images):
+    logits = model(images)
+    with introspect.record(model) as outer, introspect.record(model) as inner:
+        torch.testing.assert_close(model(images), logits)
+    for one, two in zip(outer.attention, inner.attention, strict=True):
+        assert one.shape == (4, 2, L, L)
+        assert torch.equal(one, two)
+
+
+def test_gradients_of_a_frozen_model(model, images):
+    free = introspect.gradient_relevance(model, images)
+    model.requires_grad_(False)
+    assert torch.equal(introspect.gradient_relevance(model, images), free)
+
+
 def test_the_last_pass_counts(model, images):
     with introspect.record(model) as seen:
         model(images)
@@ -262,6 +277,13 @@ def test_a_constant_score_gives_a_map_without_nan(model, images):
 # ---- filters and positions
 
 
+def test_there_are_at_most_28_components_unless_more_are_asked_for(model):
+    assert len(introspect.embedding_filters(model)[0]) == 10  # D
+    wide = VisionTransformer(CONFIG.replace(hidden_size=32, num_channels=3))
+    assert len(introspect.embedding_filters(wide)[0]) == 28
+    assert len(introspect.embedding_filters(wide, 30)[0]) == 30
+
+
 def test_components_rebuild_the_filters(model):
     components, share = introspect.embedding_filters(model, 10)
     assert components.shape == (10, 2, 4, 4)
@@ -345,6 +367,16 @@ def test_constructed_attention_is_what_the_layer_computes():
     """The definition used above: softmax over keys of scaled products."""
     query = torch.tensor([[0.0, math.sqrt(2)]])
     torch.testing.assert_close(attention_weights(query, torch.eye(2)), torch.tensor([[1.0, math.e]]) / (1 + math.e))
+
+
+def test_maps_and_images_that_do_not_fit_are_refused(model, images):
+    classes = torch.zeros(4, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"maps must be \(B, 3, 2\), got \(4, 2, 3\)"):
+        introspect.deletion_curve(model, images, classes, torch.rand(4, 2, 3))
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        introspect.deletion_curve(model, images, classes, torch.rand(4, 3, 2), steps=0)
+    with pytest.raises(ValueError, match="30 x 30 pixels can't be cut"):
+        introspect.edge_map(torch.rand(1, 3, 30, 30), 4)
 
 
 def test_edges_of_a_step_lie_in_the_patches_at_the_step():

@@ -57,6 +57,8 @@ def check_patches_fit(images: Tensor, patch_size: int) -> None:
     """
     if images.ndim != 4:
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}; one image is images[None].")
+    if patch_size < 1:
+        raise ValueError(f"patch_size must be at least 1, got {patch_size}.")
     height, width = images.shape[-2:]
     if height % patch_size or width % patch_size:
         raise ValueError(
@@ -234,8 +236,12 @@ def attention(
         fused: compute the same through `F.scaled_dot_product_attention`, which need not hold all weights in memory.
 
     Raises:
-        TypeError, ValueError: as `attention_weights`.
+        TypeError, ValueError: as `attention_weights`; or not a value for each key.
     """
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(
+            f"key and value must have equally many rows, got key {tuple(key.shape)} and value {tuple(value.shape)}."
+        )
     if fused:
         _check(query, key, mask)
         if mask is not None:
@@ -252,12 +258,15 @@ def rollout(attention: Sequence[Tensor], residual: float = 0.5) -> Tensor:
     and I stands for the residual stream (Abnar and Zuidema, 2020, section 3).
 
     Raises:
-        ValueError: no layers, or a `residual` outside 0 .. 1.
+        ValueError: no layers, weights of another shape, or a `residual` outside 0 .. 1.
     """
     if not attention:
         raise ValueError("attention must hold the weights of at least one layer.")
     if not 0 <= residual <= 1:
         raise ValueError(f"residual must lie between 0 and 1, got {residual}.")
+    for layer, weights in enumerate(attention, start=1):
+        if weights.ndim != 4 or weights.shape[-1] != weights.shape[-2]:
+            raise ValueError(f"attention of layer {layer} must have shape (B, h, N, N), got {tuple(weights.shape)}.")
     identity = torch.eye(attention[0].shape[-1]).to(attention[0])
     joint = identity
     for weights in attention:

@@ -8,6 +8,7 @@ from typing import Any
 from vitcourse.data import cifar10, fashion_mnist, poses, scenes, yoga_82
 from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.places import data_home as home
+from vitcourse.validation import one_of
 
 _SETS = {
     "fashion-mnist": fashion_mnist.load,
@@ -33,10 +34,8 @@ def load(name: str = "fashion-mnist", split: str = "train", **options: Any) -> I
         TypeError: an option that the set doesn't have.
         FileNotFoundError: a set that isn't there, with the ways to get it.
     """
-    if name not in _SETS:
-        raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(map(repr, SPLITS))}, got {split!r}.")
+    one_of("name", name, NAMES)
+    one_of("split", split, SPLITS)
     known = options_of(name)
     for option in options:
         if option not in known:

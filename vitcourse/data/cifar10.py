@@ -16,9 +16,10 @@ from torch import Tensor
 
 from vitcourse.data import class_folders
 from vitcourse.data.image_files import resized
-from vitcourse.data.image_set import ImageSet
+from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import rank_within_class
 from vitcourse.places import data_home as home
+from vitcourse.validation import one_of
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PIXELS = 32
@@ -54,8 +55,9 @@ def load(split: str, *, size: int = PIXELS, folder: str | Path | None = None) ->
 
     Raises:
         FileNotFoundError: the set isn't there.
-        ValueError: other classes than expected, too few images, or damaged files.
+        ValueError: another split, other classes, too few images, or damaged files.
     """
+    one_of("split", split, SPLITS)
     layout, place = find(folder)
     if layout == "batches":
         images, labels = read_batches(place, train=split != "test")
@@ -129,10 +131,8 @@ def read_batches(place: Path, train: bool) -> tuple[Tensor, np.ndarray]:
             warnings.simplefilter("ignore")  # NumPy says something of how these old files were pickled
             batches = renamed(str(place.parent), train=train, download=False)
     except RuntimeError:
-        raise ValueError(
-            f"folder {str(place)!r} is incomplete or damaged: a file is missing or its md5 differs. Move it away and "
-            f"unpack {ARCHIVE} again."
-        ) from None
+        why = "is incomplete or damaged: a file is missing or its md5 differs"
+        raise ValueError(f"folder {str(place)!r} {why}. Move it away and unpack {ARCHIVE} again.") from None
     return torch.from_numpy(batches.data).permute(0, 3, 1, 2).contiguous(), np.array(batches.targets)
 
 

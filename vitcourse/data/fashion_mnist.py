@@ -21,6 +21,7 @@ from vitcourse.data.image_files import resized
 from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import rank_within_class
 from vitcourse.places import data_home as home
+from vitcourse.validation import one_of
 
 CLASS_NAMES = (
     "T-shirt",
@@ -63,8 +64,11 @@ def load(split: str, *, complete: bool = False, size: int = 32, folder: str | Pa
 
     Raises:
         FileNotFoundError: the complete set isn't there.
-        ValueError: a damaged file.
+        ValueError: another split, a damaged file, or a folder for the bundled subset, which needs none.
     """
+    one_of("split", split, SPLITS)
+    if folder is not None and not complete:
+        raise ValueError(f"folder {str(folder)!r} is for the complete set: add complete=True, or leave it out.")
     if complete:
         images, labels = read_complete(split, folder)
     else:
@@ -88,8 +92,8 @@ def read_complete(split: str, folder: str | Path | None = None) -> tuple[np.ndar
     """Images `(N, 28, 28)` and labels `(N,)` of a complete split, both uint8, in the original order."""
     part = "t10k" if split == "test" else "train"
     folder = find(folder, part)
-    images = _read_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16).reshape(-1, 28, 28)
-    labels = _read_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8)
+    images = _read_idx(folder / f"{part}-images-idx3-ubyte.gz", header=16, shape=(-1, 28, 28))
+    labels = _read_idx(folder / f"{part}-labels-idx1-ubyte.gz", header=8, shape=(-1,))
     if split == "test":
         return images, labels
     validation = rank_within_class(labels) < VALIDATION_PER_CLASS
@@ -118,7 +122,7 @@ def find(folder: str | Path | None = None, part: str = "train") -> Path:
     given = [Path(folder)] if folder else [default_folder(), Path(DEBIAN_FOLDER)]
     for place in given:
         for candidate in (place, place / "FashionMNIST" / "raw"):
-            if (candidate / f"{part}-images-idx3-ubyte.gz").is_file():
+            if all((candidate / f"{part}-{kind}-ubyte.gz").is_file() for kind in ("images-idx3", "labels-idx1")):
                 return candidate
     raise FileNotFoundError(
         f"folder {str(given[0])!r} holds no complete Fashion-MNIST. Three ways out: use the bundled subset "
@@ -127,21 +131,9 @@ def find(folder: str | Path | None = None, part: str = "train") -> Path:
     )
 
 
-def _read_idx(path: Path, header: int) -> np.ndarray:
+def _read_idx(path: Path, header: int, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with gzip.open(path) as file:
-            return np.frombuffer(file.read(), dtype=np.uint8, offset=header)
+            return np.frombuffer(file.read(), dtype=np.uint8, offset=header).reshape(shape)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"file {str(path)!r} is damaged ({error}); fetch it again.") from None
-
-
-__all__ = [
-    "CLASS_NAMES",
-    "SPLITS",
-    "bundled_subset",
-    "default_folder",
-    "find",
-    "load",
-    "rank_within_class",
-    "read_complete",
-]

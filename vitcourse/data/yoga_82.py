@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from vitcourse.data.image_files import ImageFiles
-from vitcourse.data.image_set import ImageSet
+from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import stratified
 from vitcourse.data.yoga_lists import LEVELS
 from vitcourse.data.yoga_survey import Survey, survey
 from vitcourse.places import data_home as home
-from vitcourse.validation import positive_integer, probability
+from vitcourse.validation import one_of, positive_integer, probability
 
 # ImageNet's, as usual for photographs; the set itself differs from copy to copy.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -87,8 +87,9 @@ def load(
 
     Raises:
         FileNotFoundError: the lists or all images are missing.
-        ValueError: a level that there isn't, a list without a valid line, or no image left for the split.
+        ValueError: a split or level that there isn't, a list without a valid line, or no image left for the split.
     """
+    one_of("split", split, SPLITS)
     positive_integer("size", size)
     probability("validation_share", validation_share)
     if level not in LEVELS:

@@ -23,6 +23,7 @@ from typing import Any
 import nbformat
 import torch
 
+from vitcourse import checks
 from vitcourse.checks.report import Report
 from vitcourse.files import written_whole
 from vitcourse.grading import judging, matching, running, sandbox
@@ -176,7 +177,7 @@ def grade_all(
         except (FileNotFoundError, ValueError):
             kept = None
         if kept and kept.key == job.key and not kept.failed:
-            results.append(kept)
+            results.append(_as_handed_in(kept, job))
         else:
             jobs.append(job)
     spread = mapped or (lambda function, todo: _in_processes(function, todo, workers))
@@ -198,9 +199,9 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The same for the same bytes, sheet, seed and limits."""
-        sheet = self.sheet.text if self.sheet else ""
-        parts = (str(VERSION), self.submission.file, sheet, str(self.seed), repr(self.limits), self.submission.problem)
+        """The same for the same bytes, sheet, checks, seed and limits."""
+        sheet, one = self.sheet.text if self.sheet else "", self.submission
+        parts = (str(VERSION), _checks(), one.file, sheet, str(self.seed), repr(self.limits), one.problem)
         return hashlib.sha256("\0".join(parts).encode() + self.submission.content).hexdigest()
 
     def path(self, out: Path) -> Path:
@@ -232,6 +233,19 @@ def grade_one(job: Job) -> Done:
         return job, replace(base, problem=f"the grader failed: {type(error).__name__}: {text}", failed=True)
 
 
+@functools.cache
+def _checks() -> str:
+    """A hash of the checks: where they were repaired, all is judged anew."""
+    sources = (path.read_bytes() for path in sorted(Path(checks.__file__).parent.glob("*.py")))
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
+
+
+def _as_handed_in(kept: Result, job: Job) -> Result:
+    """A kept result with what doesn't hang on the bytes: who handed it in, and when."""
+    base = _base(job)
+    return replace(kept, name=base.name, identifier=base.identifier, handed_in=base.handed_in)
+
+
 def _base(job: Job) -> Result:
     one, sheet = job.submission, job.sheet
     when = one.handed_in.isoformat(timespec="seconds") if one.handed_in else ""
@@ -242,11 +256,11 @@ def _base(job: Job) -> Result:
 def _run(job: Job, base: Result, sheet: Sheet, matched: matching.Matched, points: dict[str, float]) -> Result:
     work = running.Job(matched.steps, sheet.module, job.seed, job.limits, job.hidden)
     observed, stopped = running.observe(work)
-    checks = {step.check: work.exercise(step) for step in matched.steps if step.check}
+    tasks = {step.check: work.exercise(step) for step in matched.steps if step.check}
     rows = tuple(
         Row(grade_id, value, None, "by hand", text=matched.texts.get(grade_id, "")[:20_000])
-        if grade_id not in checks
-        else _row(grade_id, value, judging.report(observed.get(grade_id), sheet.module, checks[grade_id], job.seed))
+        if grade_id not in tasks
+        else _row(grade_id, value, judging.report(observed.get(grade_id), sheet.module, tasks[grade_id], job.seed))
         for grade_id, value in points.items()
     )
     return replace(base, rows=rows, remarks=(*matched.remarks, *stopped), notes=_curious(matched, sheet))

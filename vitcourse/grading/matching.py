@@ -111,8 +111,8 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
     given = {cell.id: cell.source for cell in theirs if cell.id and cell.cell_type == "code"}
     for cell in sheet.cells:
         if SELF_GRADE in cell.metadata.get("tags", []):
-            continue
-        if cell.cell_type == "code" and _is_check(cell):
+            pass  # left out; the learner's cells behind it aren't
+        elif cell.cell_type == "code" and _is_check(cell):
             steps.append(Step(cell.id, cell.source, check=_grade_id(cell)))
         elif cell.cell_type == "code" and _is_answer(cell):
             steps.append(Step(cell.id, theirs[found[cell.id]].source if cell.id in found else cell.source))

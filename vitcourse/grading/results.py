@@ -72,7 +72,9 @@ def marks(results: Iterable[Result], folder: Path, rules: Rules) -> list[Mark]:
     for (student, sheet), each in sorted(groups.items()):
         if not sheet and student in known:
             continue
-        ordered = sorted(each, key=lambda mark: (mark.result.handed_in, mark.result.file))
+        # A file that is none, say notes of one's own, doesn't count where there is one that is.
+        whole = [mark for mark in each if mark.result.failed or not mark.result.problem] or each
+        ordered = sorted(whole, key=lambda mark: (mark.result.handed_in, mark.result.file))
         best = (
             max(ordered, key=lambda mark: (mark.mark or 0, mark.result.earned))
             if rules.attempts == "best"
@@ -137,12 +139,23 @@ def write(all_results: Sequence[Result], folder: Path, rules: Rules) -> list[Mar
     _table(folder / "misconceptions.csv", statistics.misconceptions(counted))
     statistics.draw(folder / "statistics.png", counted)
     _text(folder / "by-hand.html", _texts(chosen))
-    if not (folder / "students.csv").exists():
-        _table(folder / "students.csv", _students(chosen))
+    _write_students(chosen, folder / "students.csv")
     for mark in chosen:
         name = mark.result.sheet or "unknown"
         _text(folder / "feedback" / mark.result.student / f"{name}.html", _page(mark, comments))
     return chosen
+
+
+def _write_students(chosen: Sequence[Mark], path: Path) -> None:
+    """Add students and fill empty marks; a mark, a group or a column that is there stays as it is."""
+    there = _read(path, ("student",))
+    rows = {row["student"]: dict(row) for row in there}
+    for new in _students(chosen):
+        row = rows.setdefault(new["student"], {})
+        waiting = {column for column in new if not row.get(column.removesuffix(" late"))}
+        row |= {column: value for column, value in new.items() if column in waiting or column not in row}
+    if list(rows.values()) != there:
+        _table(path, list(rows.values()))
 
 
 def _write_by_hand(results: Sequence[Result], folder: Path) -> None:
@@ -275,8 +288,8 @@ def _plain(text: str) -> str:
     return "'" + text if text[:1] in ("=", "+", "-", "@") else text
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """The rows of a table of ours, whatever a spreadsheet made of it."""
+def _read(path: Path, columns: Sequence[str] = BY_HAND) -> list[dict[str, str]]:
+    """The rows of a table of ours with at least these columns, whatever a spreadsheet made of it."""
     if not path.is_file():
         return []
     try:
@@ -285,7 +298,7 @@ def _read(path: Path) -> list[dict[str, str]]:
         raise ValueError(f"{path.name} isn't UTF-8: save it from the spreadsheet as 'CSV UTF-8'.") from None
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), restval="")
-    if absent := [name for name in BY_HAND if name not in (reader.fieldnames or [])]:
+    if absent := [name for name in columns if name not in (reader.fieldnames or [])]:
         raise ValueError(f"{path.name} has no column {', '.join(absent)}.")
     rows = list(reader)
     if any(None in row for row in rows):

@@ -66,7 +66,9 @@ def observe(job: Job) -> tuple[dict[str, Observed], tuple[str, ...]]:
         left = end - time.monotonic()
         if left < min(5, job.limits.seconds / 2):
             return found, (*remarks.values(), f"stopped after {job.limits.seconds:g} s in all")
-        run = _once(replace(job, limits=replace(job.limits, seconds=left)), found, remarks)
+        # A name that was missing may be defined behind the cell that ended the run: such an answer is tried again.
+        known = {name: one for name, one in found.items() if not _lacked_a_name(one)}
+        run = _once(replace(job, limits=replace(job.limits, seconds=left)), known, remarks)
         found |= run.found
         for place in run.cut:
             remarks.setdefault(place, f"cell {job.steps[place].cell}: stopped after {job.limits.cell:g} s")
@@ -79,6 +81,11 @@ def observe(job: Job) -> tuple[dict[str, Observed], tuple[str, ...]]:
             f"cell {job.steps[run.at].cell}: {run.ended.reason or 'it ended the run'}; the others ran without it"
         )
     return found, tuple(remarks.values())
+
+
+def _lacked_a_name(observed: Observed) -> bool:
+    outcomes, refused = observed
+    return any(error.startswith("NameError") for error in (refused, *(outcome.error for outcome in outcomes)))
 
 
 def _once(job: Job, found: dict[str, Observed], left_out: dict[int, str]) -> _Run:
@@ -98,13 +105,13 @@ def _once(job: Job, found: dict[str, Observed], left_out: dict[int, str]) -> _Ru
         key = secrets.token_bytes(32)
         ended = sandbox.run(COMMAND, folder, job.hidden, limits, key)
         progress = _progress(folder)
-        if progress is None:
+        if progress is None and not ended.started:
             raise RuntimeError(f"the run does not start: {ended.reason}; {ended.errors}")
         names = [step.check for step in job.steps if step.check and step.check not in found]
         outcomes = {name: judging.read(judging.place(folder, name, key), key) for name in names}
-        at, cut = progress
+        at, cut = progress or (None, [])
         places = {step["index"] for step in steps}
-        at = at if at in places else None
+        at = at if isinstance(at, int) and at in places else None
         cut = tuple(place for place in dict.fromkeys(cut) if place in places)
         return _Run({name: one for name, one in outcomes.items() if one is not None}, at, cut, ended)
 

@@ -70,11 +70,13 @@ class Ended:
         reason: what stopped it, or "".
         errors: the end of what it said before it closed its error stream.
         late: the time for all of it was up.
+        started: it wrote a `PROGRESS`, whatever it did with it later.
     """
 
     reason: str
     errors: str
     late: bool = False
+    started: bool = False
 
 
 def protection() -> str:
@@ -110,11 +112,11 @@ def run(
         try:
             with contextlib.suppress(OSError), process.stdin as pipe:
                 pipe.write(told)
-            reason, late = _wait(process, folder, limits)
+            reason, late, started = _wait(process, folder, limits)
         finally:
             _kill(process)
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - 500))
-        return Ended(reason, errors.read().decode("utf-8", "replace").strip(), late)
+        return Ended(reason, errors.read().decode("utf-8", "replace").strip(), late, started)
 
 
 def read_back(path: Path, most: int) -> bytes:
@@ -158,28 +160,39 @@ def _insist(function, path, _) -> None:
         function(path)
 
 
-def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> tuple[str, bool]:
-    """Why it ended, and whether its time was up."""
+def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> tuple[str, bool, bool]:
+    """Why it ended, whether its time was up, and whether it ever said how far it was."""
     end, heard, progress = time.monotonic() + limits.seconds, time.monotonic(), None
-    while process.poll() is None:
+    reason = late = started = None
+    while reason is None and process.poll() is None:
         now, latest = time.monotonic(), _changed(folder / PROGRESS)
         if latest != progress:
-            heard, progress = now, latest
-        if now > end:
-            return f"stopped after {limits.seconds:g} s in all", True
-        if now > heard + limits.silence:
-            return f"stopped after {limits.silence:g} s", False
-        if _too_much_written(folder, limits.disk):
-            return f"stopped: it wrote more than {limits.disk // 2**20} MiB", False
-        count, memory = _family(process.pid)
-        if count > limits.processes or memory > limits.memory:  # one sentence: which comes first is chance
-            most = f"{limits.processes} processes, or {limits.memory // 2**20} MiB of memory in all of them"
-            return f"stopped: it used more than {most}", False
-        time.sleep(0.1)
-    code = process.returncode
-    if os.name == "posix" and code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
-        return f"stopped after {limits.processor_seconds} s of processor time", False
-    return f"it ended with code {code}" if code else "", False
+            heard, progress, started = now, latest, True
+        if late := now > end:
+            reason = f"stopped after {limits.seconds:g} s in all"
+        elif now > heard + limits.silence:
+            reason = f"stopped after {limits.silence:g} s"
+        else:
+            reason = _too_much(process, folder, limits)
+        if reason is None:
+            time.sleep(0.1)
+    if reason is None:
+        code = process.returncode
+        reason = f"it ended with code {code}" if code else ""
+        if os.name == "posix" and code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+            reason = f"stopped after {limits.processor_seconds} s of processor time"
+    return reason, bool(late), bool(started or _changed(folder / PROGRESS))
+
+
+def _too_much(process: subprocess.Popen, folder: Path, limits: Limits) -> str | None:
+    """What it has used more of than it may."""
+    if _too_much_written(folder, limits.disk):
+        return f"stopped: it wrote more than {limits.disk // 2**20} MiB"
+    count, memory = _family(process.pid)
+    if count > limits.processes or memory > limits.memory:  # one sentence: which comes first is chance
+        most = f"{limits.processes} processes, or {limits.memory // 2**20} MiB of memory in all of them"
+        return f"stopped: it used more than {most}"
+    return None
 
 
 def _kill(process: subprocess.Popen) -> None:

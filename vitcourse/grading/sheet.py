@@ -103,8 +103,7 @@ def _grade(path: Path, seconds: float) -> SheetMarks:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:
         raise ValueError(f"path {str(path)!r} isn't a notebook: {str(error)[:200]}") from None
-    graded = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
-    if not graded:
+    if not any(map(_is_graded, notebook.cells)):
         raise ValueError(f"path {str(path)!r} has no graded cells: is it one of the sheets in exercises/?")
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -125,17 +124,21 @@ def _grade(path: Path, seconds: float) -> SheetMarks:
         client.execute(stderr=subprocess.DEVNULL)  # the kernel's own warnings
     except DeadKernelError:
         died = "the kernel died before or in this cell"
-    numbers = _numbers(notebook.cells)
-    return SheetMarks(path.stem, tuple(_row(cell, numbers.get(cell.id, ""), died) for cell in graded))
+    numbered = zip(notebook.cells, _numbers(notebook.cells), strict=True)
+    return SheetMarks(path.stem, tuple(_row(cell, number, died) for cell, number in numbered if _is_graded(cell)))
 
 
-def _numbers(cells: list[Any]) -> dict[str, str]:
+def _is_graded(cell: Any) -> bool:
+    return bool(cell.metadata.get("nbgrader", {}).get("grade"))
+
+
+def _numbers(cells: list[Any]) -> list[str]:
     """The number of the exercise that each cell belongs to, from the headings: "## 2.3 Masks" gives "2.3 "."""
-    numbers, number = {}, ""
+    numbers, number = [], ""
     for cell in cells:
         found = re.findall(r"(?m)^## (\d+\.\d+) ", cell.source) if cell.cell_type == "markdown" else []
         number = f"{found[-1]} " if found else number
-        numbers[cell.id] = number
+        numbers.append(number)
     return numbers
 
 

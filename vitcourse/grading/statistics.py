@@ -19,7 +19,7 @@ def by_exercise(results: Sequence[Result]) -> list[dict[str, Any]]:
     shares: dict[tuple[str, str], list[float]] = {}
     for result in results:
         for row in result.rows:
-            if row.earned is not None and not result.failed:
+            if row.earned is not None and row.points and not result.failed:
                 shares.setdefault((result.sheet, row.grade_id), []).append(row.earned / row.points)
     return [
         {

@@ -136,8 +136,8 @@ def _in_zip(place: Path) -> Iterator[_File]:
 
 def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> _File:
     try:
-        moment = datetime(*info.date_time, tzinfo=UTC)
-    except ValueError:
+        moment = datetime(*info.date_time).astimezone(UTC)  # a zip holds the local time
+    except (ValueError, OverflowError, OSError):
         moment = None
     try:
         with archive.open(info) as file:

@@ -9,16 +9,20 @@ from torch import Tensor
 from vitcourse.model import VisionTransformer
 
 
-def embedding_filters(model: VisionTransformer, count: int = 28) -> tuple[Tensor, Tensor]:
+def embedding_filters(model: VisionTransformer, count: int | None = None) -> tuple[Tensor, Tensor]:
     """The principal components of the patch embedding's filters, `(count, C, P, P)`, and each one's share of variance.
 
     As in Dosovitskiy et al. (2021), figure 7, left. A component has no sign of its own; here the number largest in size
     is positive.
 
+    Args:
+        count: how many; by default 28, as in the paper, or all where there are fewer.
+
     Raises:
         ValueError: more components than there are.
     """
     weight = model.patch_embedding.projection.weight.detach()  # (D, C P P)
+    count = min(28, *weight.shape) if count is None else count
     if not 1 <= count <= min(weight.shape):
         raise ValueError(f"count must lie between 1 and {min(weight.shape)}, got {count}.")
     _, spread, components = torch.linalg.svd(weight - weight.mean(dim=0), full_matrices=False)

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitcourse.functional import patchify, unpatchify
+from vitcourse.functional import check_patches_fit, patchify, unpatchify
 from vitcourse.model import VisionTransformer
+from vitcourse.validation import positive_integer
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
@@ -52,9 +53,17 @@ def deletion_curve(
     last one an image of which nothing is left.
 
     Args:
+        images: `(B, C, H, W)`; classes: `(B,)`; maps: `(B, gh, gw)`, a number for each patch.
+        steps: in how many equal steps all patches are removed.
         fill: what stands in place of a removed patch; 0 is the mean colour of normalised images.
+
+    Raises:
+        ValueError: maps of another grid than the model's, or no step.
     """
     config = model.config
+    positive_integer("steps", steps)
+    if maps.shape[1:] != config.grid_size:
+        raise ValueError(f"maps must be (B, {config.grid_size[0]}, {config.grid_size[1]}), got {tuple(maps.shape)}.")
     patches = patchify(images, config.patch_size)
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
@@ -72,7 +81,11 @@ def edge_map(images: Tensor, patch_size: int) -> Tensor:
 
     Adebayo et al. (2018), "Sanity Checks for Saliency Maps", compare with an edge detector: what an edge detector finds
     needs no trained model.
+
+    Raises:
+        ValueError: patches that don't fit the images.
     """
+    check_patches_fit(images, patch_size)
     down = F.pad(images.diff(dim=2).abs(), (0, 0, 0, 1))
     right = F.pad(images.diff(dim=3).abs(), (0, 1))
     return F.avg_pool2d((down + right).mean(dim=1, keepdim=True), patch_size)[:, 0]

@@ -68,7 +68,8 @@ def record(model: nn.Module) -> Iterator[Recording]:
         for layer, block in enumerate(blocks):
             attend, collect = _attention_hooks(recording._attention, layer)
             hooks.callback(block.attention.register_forward_pre_hook(attend, with_kwargs=True).remove)
-            hooks.callback(block.attention.register_forward_hook(collect, with_kwargs=True).remove)
+            # The last to ask is the first to unpack, so that one recording can stand inside another.
+            hooks.callback(block.attention.register_forward_hook(collect, with_kwargs=True, prepend=True).remove)
             hooks.callback(block.register_forward_hook(_token_hook(recording._tokens, layer)).remove)
         yield recording
 

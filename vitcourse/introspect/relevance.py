@@ -46,6 +46,7 @@ def gradient_relevance(model: VisionTransformer, images: Tensor, classes: Tensor
         classes: `(B,)`; the predicted ones when not given.
     """
     with torch.enable_grad(), record(model) as seen:
+        images = images.detach().clone().requires_grad_()  # so that a frozen model has gradients too
         logits = model(images)
         classes = logits.argmax(dim=1) if classes is None else classes
         relevance = logits.new_zeros(len(images), model.config.num_patches)

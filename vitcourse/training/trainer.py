@@ -56,16 +56,19 @@ class Trainer:
             self.train, self.config, self.done.epoch, self.device, first_step=self.done.step, processes=self.ours
         )
         for inputs, labels in due:
-            loss, value, correct = self._forward(inputs, labels)
-            if (now := time.perf_counter()) - saved > 60 * save_minutes:
-                self.save()  # before the step, of weights that have just given a finite loss
+            if (now := time.perf_counter()) - saved > 60 * save_minutes and self._all_finite():
+                self.save()  # before the forward pass, which moves BatchNorm's buffers: the step is done again
                 saved = now
+            loss, value, correct = self._forward(inputs, labels)
             self._backward(loss)
             now = time.perf_counter()
             self.done.seconds, clock = self.done.seconds + now - clock, now
             self.done.loss, self.done.correct = self.done.loss + value, self.done.correct + correct
             self.done.step += 1
             on_step()
+
+    def _all_finite(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
 
     def _forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, float, int]:
         """This process's loss, summed over images; and the loss and the right answers of all processes together."""
