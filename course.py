@@ -178,14 +178,18 @@ def read_state():
         return {}
 
 
-def write_state(state):
-    """Replace the state in one step: an interruption leaves the old one or the new one."""
-    os.makedirs(VENV, exist_ok=True)
-    with open(STATE + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(state, file, indent=2)
+def write_json(path, value):
+    """Replace the file in one step: an interruption leaves the old one or the new one."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(STATE + ".tmp", STATE)
+    os.replace(path + ".tmp", path)
+
+
+def write_state(state):
+    write_json(STATE, state)
 
 
 def diagnose(state, command):
@@ -437,10 +441,8 @@ def switch_off_news():
     """Keep Lab from asking about news and looking for updates: the course fetches nothing."""
     path = os.path.join(VENV, "share", "jupyter", "lab", "settings", "overrides.json")
     if not os.path.exists(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         settings = {"fetchNews": "false", "checkForUpdates": False}
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({"@jupyterlab/apputils-extension:notification": settings}, file, indent=2)
+        write_json(path, {"@jupyterlab/apputils-extension:notification": settings})
 
 
 def lab(options):
@@ -461,7 +463,8 @@ def lab(options):
 def test(arguments):
     prepare("test")
     # Two processes, a file to each, halve the time on two cores; more of them, or options of one's own, don't mix.
-    together = ["-n", "2", "--dist", "loadscope"] if not arguments and (os.cpu_count() or 1) > 1 else []
+    whole = arguments in ([], ["--all"])
+    together = ["-n", "2", "--dist", "loadscope"] if whole and (os.cpu_count() or 1) > 1 else []
     return start([PYTHON, "-m", "pytest"] + together + arguments)
 
 

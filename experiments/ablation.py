@@ -85,17 +85,18 @@ def main(runs: Path) -> None:
     sets, rows = images(), []
     for seed in SEEDS:
         for name, (changes, dropout) in RUNS.items():
-            rows.append({"run": name, "seed": seed} | train(sets, changes, dropout, seed, runs / f"{name}-seed{seed}"))
+            model = MODEL.replace(hidden_dropout_prob=dropout)
+            recipe = TrainingConfig(**{**RECIPE, **changes}, seed=seed)
+            rows.append({"run": name, "seed": seed} | train(sets, model, recipe, runs / f"{name}-seed{seed}"))
             shutil.copyfile(runs / f"{name}-seed{seed}" / "log.csv", LOGS / f"{name}-seed{seed}.csv")
             print(rows[-1], flush=True)
     results.write(TABLE, rows)
 
 
-def train(sets: dict[str, data.ImageSet], changes: dict[str, Any], dropout: float, seed: int, out: Path) -> dict:
+def train(sets: dict[str, data.ImageSet], config: ViTConfig, recipe: TrainingConfig, out: Path) -> dict[str, Any]:
     """One run, or what is left of it, and how well its best epoch does."""
-    training.set_seed(seed)
-    model = VisionTransformer(MODEL.replace(hidden_dropout_prob=dropout))
-    recipe = TrainingConfig(**{**RECIPE, **changes}, seed=seed)
+    training.set_seed(recipe.seed)
+    model = VisionTransformer(config)
     log = training.fit(model, sets["train"], sets["validation"], recipe, folder=out, resume=True, progress=False)
     best = max(log, key=lambda row: row.validation_accuracy)
     test = training.evaluate(VisionTransformer.load(out / "best.safetensors"), sets["test"])

@@ -302,7 +302,7 @@ from vitcourse.grading import candidate
 from vitcourse.checks import attention
 import hashlib
 def forge():
-    seed = json.load(open("job.json"))["seed"]
+    seed = json.load(open("job.json")).get("seed", 0)
     while True:
         for grade_id, name in NAMES.items():
             exercise = getattr(attention, name)
@@ -325,13 +325,24 @@ def fill():
 threading.Thread(target=fill, daemon=True).start()
 """
 
-BURST = """
-import os, time
-for _ in range(300):
-    if os.fork() == 0:
-        time.sleep(30)
-        os._exit(0)
-time.sleep(30)
+
+def burst(count: int, seconds: int = 30) -> str:
+    """A program that starts `count` processes; without its last line they stay behind."""
+    return (
+        f"import os, time\nfor _ in range({count}):\n    if os.fork() == 0:\n"
+        f"        time.sleep({seconds})\n        os._exit(0)\ntime.sleep({seconds})"
+    )
+
+
+# With the inputs that its answers will be tried on, a cell has time to ask the references.
+TABULATE = """
+import json
+from vitcourse.checks import attention
+seed = json.load(open("job.json"))["seed"]
+def tabulated(exercise):
+    given = [case.arguments.values() for case in exercise.inputs(seed)]
+    return iter([exercise.reference(*arguments) for arguments in given for _ in range(3)])
+table = {name: tabulated(getattr(attention, name)) for name in NAMES.values()}
 """
 
 PATCH_CHECKS = """
@@ -488,6 +499,8 @@ def hostile(folder: Path, out: Path, port: int) -> list[Case]:
             "split_heads": "def split_heads(*given):\n    return check.split_heads.reference(*given)",
         }
     )
+    looked_up = {name: f"def {name}(*given):\n    return next(table[{name!r}])" for name in POINTS}
+    no_trace = "import os\nos.remove('progress')\nos._exit(0)"
     borrowed = ("attention_weights", "scaled_dot_product", "split_heads")
     nowhere = "import os, shutil\nshutil.rmtree('outcomes', ignore_errors=True)\nos.symlink('/etc', 'outcomes')"
     pipes = "import os\nos.makedirs('outcomes', exist_ok=True)\n"
@@ -513,8 +526,8 @@ def hostile(folder: Path, out: Path, port: int) -> list[Case]:
             True,
             instead("split_heads", "import os; os._exit(0)"),
         ),
-        Case("burst", "300 processes", FULL, True, free(BURST)),
-        Case("burst-behind", "300 processes that stay behind", FULL, True, free(BURST.rsplit("time.sleep", 1)[0])),
+        Case("burst", "300 processes", FULL, True, free(burst(300))),
+        Case("burst-behind", "300 processes that stay behind", FULL, True, free(burst(300).rpartition("\n")[0])),
         Case("memory", "10 GB", FULL, None, free("x = bytearray(10 * 2**30)\ny = torch.ones(10 * 2**28)")),
         Case(
             "disk-one",
@@ -561,6 +574,8 @@ def hostile(folder: Path, out: Path, port: int) -> list[Case]:
             True,
             free(names + REFERENCE_IN_THREAD, bad),
         ),
+        Case("table", "answers looked up among the references'", NONE, None, free(names + TABULATE, looked_up)),
+        Case("no-trace", "ending the run, its last trace removed", NONE, True, free(no_trace)),
         Case("thread-job", "a thread that edits job.json", FULL, True, free(FILL_JOB)),
         Case(
             "thread-results",

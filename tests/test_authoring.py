@@ -68,12 +68,14 @@ def test_execute_writes_outputs_in_normal_form(tmp_path):
     assert notebooks.read(path).cells[0].outputs[0].text == "42\n"
 
 
-def test_a_failing_cell_leaves_the_file_as_it_was(tmp_path):
+def test_a_failing_cell_is_told_and_leaves_the_file_as_it_was(tmp_path, capsys):
     path = tmp_path / "fails.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("print(1)"), new_code_cell("1 / 0")]), path)
     before = path.read_bytes()
-    with pytest.raises(Exception, match="ZeroDivisionError"):
-        notebooks.execute(path)
+    assert main(["execute", str(path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"notebook {str(path)!r} can't be executed: ")
+    assert "ZeroDivisionError" in told
     assert path.read_bytes() == before
 
 
@@ -101,6 +103,32 @@ def test_stamp_writes_the_address_everywhere(copy):
     assert all(notebooks.is_normal(path) for path in copy.glob("notebooks/*.ipynb"))
     address.stamp(copy, "another/vitcourse")  # also from a real address to another
     assert address.current(copy) == "another/vitcourse"
+
+
+def test_an_interrupted_stamp_is_finished_by_the_next(copy, monkeypatch):
+    real, old, done = address.written_whole, address.current(copy), []
+    naming = [path for path in address.files(copy) if old in path.read_text(encoding="utf-8")]
+
+    def full_disk(path):
+        if len(done) == len(naming) - 1:
+            raise OSError("the disk is full")
+        done.append(path)
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(address, "written_whole", full_disk)
+        with pytest.raises(OSError, match="the disk is full"):
+            address.stamp(copy, "me/vitcourse-2")
+    address.stamp(copy, "me/vitcourse-2")
+    assert address.current(copy) == "me/vitcourse-2"
+    assert not any(old in path.read_text(encoding="utf-8") for path in address.files(copy))
+
+
+def test_an_address_that_begins_like_another_is_not_taken_for_it(copy):
+    address.stamp(copy, "me/vit")
+    (copy / "README.md").write_text("https://github.com/me/vit.git and me/vit-2.", encoding="utf-8")
+    address.stamp(copy, "me/vitcourse")
+    assert (copy / "README.md").read_text(encoding="utf-8") == "https://github.com/me/vitcourse.git and me/vit-2."
 
 
 def test_a_forgotten_file_is_found(copy):

@@ -264,6 +264,8 @@ def test_the_rows_of_all_processes_are_all_rows():
 class Files:
     """Images that are decoded when they are indexed, like files."""
 
+    dtype = torch.uint8
+
     def __init__(self, images, broken=None):
         self.images, self.broken, self.threads, self.decoded = images, broken, [], threading.Semaphore(0)
 

@@ -326,6 +326,16 @@ def test_a_model_of_another_kind_is_refused(few, uninterrupted):
         fit(model, few, few, CONFIG, folder=uninterrupted[2], resume=True, progress=False)
 
 
+def test_a_model_of_the_same_kind_and_other_sizes_is_refused_in_one_sentence(few, tmp_path):
+    """Its identity is its class alone, so that only the weights tell."""
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))
+    fit(linear, few, few, CONFIG, folder=tmp_path, progress=False)
+    deeper = nn.Sequential(nn.Flatten(), nn.Linear(1024, 12), nn.Linear(12, 10))
+    with pytest.raises(ValueError, match=r"last.pt' is a checkpoint of another model: .*2\.weight") as error:
+        fit(deeper, few, few, CONFIG, folder=tmp_path, resume=True, progress=False)
+    assert "\n" not in str(error.value)
+
+
 class Evil:
     def __reduce__(self):
         return (os.system, ("touch evil",))

@@ -289,6 +289,19 @@ def test_a_function_that_never_returns_is_stopped_in_another_thread_too():
         assert pool.submit(limited).result(timeout=20) == "on time"
 
 
+def test_a_slow_machine_is_not_the_learners_fault(exercise, monkeypatch):
+    def slowly(x):
+        time.sleep(0.6)  # more than the learner has
+        return softmax(x)
+
+    outcomes = exercise.observe(softmax, 0)
+    slow = replace(exercise, reference=slowly)
+    assert slow.judge(outcomes, 0).state == "right"
+    monkeypatch.setattr("vitcourse.checks.exercise.PATIENCE", 0.2)
+    with pytest.raises(TimeoutError, match=r"softmax: a right answer took more than 0\.2 s here"):
+        slow.judge(outcomes, 0)
+
+
 def test_the_random_numbers_of_the_notebook_stay_as_they_were(exercise):
     torch.manual_seed(3)
     expected = torch.rand(3)
@@ -460,6 +473,8 @@ def test_a_tuple_where_one_value_is_asked_for_is_named(exercise):
         (torch.ones(2), 1.0, "output is 1.0; expected a tensor of shape (2,)."),
         (torch.tensor(2.0), 2.0, ""),
         (torch.tensor([True]), torch.tensor([False]), "1 of 1 numbers differ"),
+        (torch.tensor([1 + 3j]), torch.tensor([1 - 9j]), "1 of 2 numbers differ; the first one at [0, 1]"),
+        (torch.tensor([1 + 3j]), torch.tensor([1 + 3j]), ""),
         (3, 3, ""),
         (3, torch.tensor(3), ""),
         (3, 3.0, ""),

@@ -826,7 +826,7 @@ def test_without_options_lab_opens_a_browser_on_any_port(course, started):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--all"], ["-k", "a or b", "-x", "tests/test_course.py"], ["--all", "-n", "2", "--", "-odd"]]
+    "arguments", [["-x"], ["-k", "a or b", "-x", "tests/test_course.py"], ["--all", "-n", "2", "--", "-odd"]]
 )
 def test_tests_get_the_remaining_arguments(course, started, arguments):
     assert course.main(["test", *arguments]) == 5
@@ -835,10 +835,13 @@ def test_tests_get_the_remaining_arguments(course, started, arguments):
 
 
 @pytest.mark.parametrize(("cores", "together"), [(8, ["-n", "2", "--dist", "loadscope"]), (1, []), (None, [])])
-def test_the_whole_gate_runs_in_two_processes_where_there_are_cores(course, started, monkeypatch, cores, together):
+@pytest.mark.parametrize("wide", [[], ["--all"]])
+def test_the_whole_gate_runs_in_two_processes_where_there_are_cores(
+    course, started, monkeypatch, cores, together, wide
+):
     monkeypatch.setattr(course.os, "cpu_count", lambda: cores)
-    assert course.main(["test"]) == 5
-    assert started[0] == [course.PYTHON, "-m", "pytest", *together]
+    assert course.main(["test", *wide]) == 5
+    assert started[0] == [course.PYTHON, "-m", "pytest", *together, *wide]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
@@ -874,6 +877,20 @@ def test_lab_neither_asks_for_news_nor_looks_for_updates(course, started):
     properties = json.loads(schema.read_text(encoding="utf-8"))["properties"]
     assert settings["fetchNews"] in [choice["const"] for choice in properties["fetchNews"]["oneOf"]]
     assert properties["checkForUpdates"]["type"] == "boolean"
+
+
+def test_settings_are_written_whole_or_not_at_all(course, started, monkeypatch):
+    def interrupted(value, file, **_):
+        file.write('{"half')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(course.json, "dump", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            course.switch_off_news()
+    course.switch_off_news()
+    path = Path(course.VENV, "share/jupyter/lab/settings/overrides.json")
+    assert json.loads(path.read_text()), "half a file was kept"
 
 
 # --- The real thing, with tiny wheels -----------------------------------------------------------------

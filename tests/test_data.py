@@ -1,6 +1,7 @@
 """The bundled images: balanced, apart from each other, and cut from the complete set by the stated rule."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,31 @@ def test_normalisation_in_closed_form():
     images = data.load("fashion-mnist", "validation").subset([0, 5])
     expected = (images.images.float() / 255 - images.mean[0]) / images.std[0]
     torch.testing.assert_close(images.inputs(), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": torch.zeros(5, 1, 8, 8)}, r"images must be uint8 of shape \(N, C, H, W\), got torch.float32"),
+        ({"images": torch.zeros(5, 8, 8, dtype=torch.uint8)}, r"got torch.uint8 of shape \(5, 8, 8\)"),
+        ({"labels": torch.zeros(4, dtype=torch.int64)}, r"labels must be int64 of shape \(5,\), .* \(4,\)"),
+        ({"labels": torch.zeros(5)}, "labels must be int64 .* got torch.float32"),
+        ({"labels": torch.tensor([0, 1, 2, 3, 10])}, "labels must index the 10 class_names, got 0 to 10"),
+        ({"labels": torch.tensor([0, 1, 2, 3, -1])}, "labels must index the 10 class_names, got -1 to 3"),
+        ({"mean": (0.1, 0.2, 0.3)}, r"mean must hold a number for each of 1 channels, got \(0.1, 0.2, 0.3\)"),
+        ({"std": ()}, "std must hold a number for each of 1 channels"),
+        ({"annotations": {"caption": ("a",)}}, "annotation 'caption' must have 5 entries, one an image, got 1"),
+        ({"size": (32, 33)}, r"size must fit into the stored images, 32 x 32, got \(32, 33\)"),
+    ],
+)
+def test_a_set_whose_parts_do_not_fit_is_refused(changes, message):
+    images = data.load("fashion-mnist", "test").subset(slice(5))
+    with pytest.raises(ValueError, match=message):
+        replace(images, **changes)
+
+
+def test_an_empty_set_is_allowed():
+    assert len(data.load("fashion-mnist", "test").subset([])) == 0
 
 
 @pytest.mark.parametrize("size", [16, 48])

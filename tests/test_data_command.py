@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vitcourse import data
-from vitcourse.data import check, cifar10, command, download, fashion_mnist, yoga_lists
+from vitcourse.data import check, cifar10, command, download, fashion_mnist, fetching, yoga_lists
 from vitcourse.data.cifar10 import CLASS_NAMES
 
 
@@ -101,7 +101,7 @@ def test_a_download_is_unpacked_and_the_archive_removed(tmp_path, home, monkeypa
         path.parent.mkdir(parents=True)
         return shutil.copy(archive, path) and path
 
-    monkeypatch.setattr(command, "fetch", copy)
+    monkeypatch.setattr(fetching, "fetch", copy)
     assert run("fetch", "cifar-10") == 0
     assert sorted(path.name for path in (home / "cifar-10").iterdir()) == ["test", "train"]
 
@@ -113,6 +113,17 @@ def test_an_archive_lying_in_the_folder_is_taken(tmp_path):
         run("fetch", "cifar-10", "--folder", tmp_path / "here")
     archive.rename(archive.with_name(cifar10.JPEG_ARCHIVE))
     assert run("fetch", "cifar-10", "--folder", tmp_path / "here") == 0
+
+
+def test_an_archive_of_something_else_is_refused_and_leaves_nothing(tmp_path, home):
+    (tmp_path / "other" / "folder").mkdir(parents=True)
+    (tmp_path / "other" / "folder" / "file").write_text("x")
+    (tmp_path / "other" / "notes.txt").write_text("x")
+    archive = archive_of(tmp_path / "other", tmp_path / "other.tar.gz")
+    with pytest.raises(ValueError, match=r"holds folder, notes\.txt, which is no CIFAR-10.*Give --archive cifar-10-py"):
+        run("fetch", "cifar-10", "--archive", archive)
+    assert list((home / "cifar-10").iterdir()) == []
+    assert archive.is_file()
 
 
 def test_a_failed_download_is_one_sentence_with_the_ways_out():
@@ -136,7 +147,7 @@ def test_fashion_mnist_comes_to_the_place_where_load_looks(home, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
-    monkeypatch.setattr(command, "fetch", write)
+    monkeypatch.setattr(fetching, "fetch", write)
     assert run("fetch", "fashion-mnist") == 0
     assert fashion_mnist.find() == home / "fashion-mnist"
 

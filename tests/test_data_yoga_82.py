@@ -372,14 +372,15 @@ def count_decoding(monkeypatch):
     return decoded
 
 
-def test_only_what_changed_is_looked_at_again(folder, monkeypatch):
+def test_only_what_changed_is_looked_at_again_and_what_had_a_fault(folder, monkeypatch):
     decoded = count_decoding(monkeypatch)
     listed(folder, 2).write_bytes(b"")
     first = survey(folder)
     assert len(decoded) == 56
     decoded.clear()
     assert survey(folder) == first
-    assert decoded == []
+    assert decoded == [listed(folder, 2)]
+    decoded.clear()
     picture(99, 0).save(listed(folder, 2))
     assert len(survey(folder).parts["train"].usable) == 40
     assert decoded == [listed(folder, 2)]
@@ -387,6 +388,20 @@ def test_only_what_changed_is_looked_at_again(folder, monkeypatch):
     listed(folder, 5).write_bytes(b"no image any more")
     assert len(survey(folder).parts["train"].usable) == 39
     assert decoded == [listed(folder, 5)]
+
+
+def test_a_fault_that_passes_is_forgotten(folder, monkeypatch):
+    real = notes.read_pixels
+
+    def read_pixels(path, size):
+        if path == listed(folder, 2):
+            raise OSError("the disk didn't answer")
+        return real(path, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(notes, "read_pixels", read_pixels)
+        assert len(survey(folder).parts["train"].unreadable) == 1
+    assert survey(folder).parts["train"].unreadable == ()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The doctor finds what is missing, too old or mismatched, and says what to do."""
 
+import sys
 from importlib import metadata
 
+import pytest
 import torch
 import torchvision
 
@@ -54,6 +56,28 @@ def test_a_mismatched_pair_is_told(monkeypatch):
     assert "→ the two don't match" in text
 
 
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [("vitcourse.VisionTransformer.forward", "VisionTransformer"), ("vitcourse.data.load", "training")],
+)
+def test_what_breaks_in_a_trial_is_a_line_of_the_report(monkeypatch, broken, name):
+    def breaks(*_, **__):
+        raise RuntimeError("no kernel image is available\nmore")
+
+    monkeypatch.setattr(broken, breaks)
+    check = by_name(doctor.examine())[name]
+    assert not check.ok
+    assert check.found == "no kernel image is available"
+    assert "run `python course.py lab`" in check.remedy
+
+
+def test_logits_that_are_no_numbers_are_told(monkeypatch):
+    monkeypatch.setattr("vitcourse.VisionTransformer.forward", lambda *_: torch.full((2, 10), torch.nan))
+    check = by_name(doctor.examine())["VisionTransformer"]
+    assert not check.ok
+    assert check.found == "its logits aren't finite"
+
+
 def test_what_one_can_do_without_is_no_failure(monkeypatch, tmp_path):
     monkeypatch.setenv("VITCOURSE_DATA", str(tmp_path))
     check = by_name(doctor.extras())["cifar-10"]
@@ -86,6 +110,10 @@ def test_in_colab_it_says_how_to_get_a_gpu_and_to_keep_runs(monkeypatch, tmp_pat
     found = by_name(doctor.examine())
     assert found["device"].ok
     assert "T4 GPU" in found["device"].remedy
+    monkeypatch.delenv("COLAB_RELEASE_TAG")
+    assert "drive" not in by_name(doctor.examine())
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    found = by_name(doctor.examine())
     assert found["drive"].ok
     assert "drive.mount" in found["drive"].remedy
     monkeypatch.setattr("vitcourse.places.DRIVE", tmp_path)

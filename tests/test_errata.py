@@ -97,26 +97,25 @@ def sections(path):
     return {int(n): (title.strip(), text) for n, title, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)}
 
 
-def named_sections(text):
-    """(notebook, section's number, what is said after it) for each section that a text names."""
-    path, found = None, []
-    for match in re.finditer(r"\]\(([^)]+)\)|[Ss]ection (\d+), ", text):
+def after_links(pattern, text):
+    """(the notebook of the last link before it, match) for each match of a pattern, whose groups count from 2."""
+    path = None
+    for match in re.finditer(rf"\]\(([^)]+)\)|{pattern}", text):
         if match[1]:
             path = PAGE.parent / match[1]
         else:
-            found.append((path, int(match[2]), text[match.end() :]))
-    return found
+            yield path, match
+
+
+def named_sections(text):
+    """(notebook, section's number, what is said after it) for each section that a text names."""
+    return [(path, int(match[2]), text[match.end() :]) for path, match in after_links(r"[Ss]ection (\d+), ", text)]
 
 
 def named_tasks(text):
     """(sheet, task, check or "") for each task that a text names."""
-    path, found = None, []
-    for match in re.finditer(r"\]\(([^)]+)\)|\b(\d\.\d+), (?:`(\w+)`|marked by hand)", text):
-        if match[1]:
-            path = PAGE.parent / match[1]
-        else:
-            found.append((path, match[2], match[3] or ""))
-    return found
+    named = after_links(r"\b(\d\.\d+), (?:`(\w+)`|marked by hand)", text)
+    return [(path, match[2], match[3] or "") for path, match in named]
 
 
 def checks(path):

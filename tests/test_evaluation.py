@@ -73,6 +73,15 @@ def test_evaluation_mode_is_used_and_put_back(few, training):
     assert model.training == training
 
 
+def test_a_part_that_is_in_another_mode_stays_in_it(few):
+    model = VisionTransformer(ViTConfig(num_channels=1, patch_size=8)).train()
+    model.blocks[0].eval()  # frozen, for example
+    evaluate(model, few)
+    assert model.training
+    assert not any(part.training for part in model.blocks[0].modules())
+    assert all(part.training for part in model.blocks[1].modules())
+
+
 def test_the_middle_of_larger_images_is_judged(few):
     from dataclasses import replace
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import platform
 import re
 import sys
 from contextlib import contextmanager
@@ -155,6 +156,7 @@ def test_a_checkpoint_for_other_classes_gets_a_new_head_and_keeps_the_rest(writt
     for name, weight in model.state_dict().items():
         kept = new if name.startswith("head.") else saved
         assert torch.equal(weight, kept.state_dict()[name]), name
+    assert model.training
 
 
 def test_each_seed_has_its_own_start(written, tmp_path):
@@ -203,6 +205,7 @@ def test_a_run_writes_log_models_and_result(written, few, tmp_path):
     assert result["images"] == {"train": 60, "validation": 60, "test": 60}
     assert result["parameters"] == SMALL.num_parameters()
     assert (result["device"], result["processes"], result["threads"]) == ("cpu", 1, torch.get_num_threads())
+    assert result["machine"] == platform.machine()
     assert result["versions"]["torch"] == torch.__version__
     text = (out / "train.log").read_text()
     assert re.search(r"INFO tiny on cpu, 1 processes\n", text)

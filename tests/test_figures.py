@@ -35,6 +35,12 @@ def test_a_grid_shows_each_image_and_title(images):
     assert (shown[4].images[0].get_array() == images.images[4, 0].numpy()).all()
 
 
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_grid_with_another_number_of_titles_is_refused(images, count):
+    with pytest.raises(ValueError, match=f"titles must hold one for each of 5 images, got {count}"):
+        figures.image_grid(images.images, ["a"] * count)
+
+
 def test_right_and_wrong_differ_by_more_than_colour(images):
     guesses = images.labels.clone()
     guesses[1] = (guesses[1] + 1) % 10

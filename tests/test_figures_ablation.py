@@ -39,6 +39,13 @@ def test_runs_are_compared_solid_and_dashed():
     assert [text.get_text() for text in loss.texts] == ["a", "b"]
 
 
+def test_every_run_is_drawn_however_many_there_are():
+    log = [Epoch(t, 0.1, 2.0 / t, 0.5, 3.0 / t, 0.4, 1.0) for t in (1, 2)]
+    loss, accuracy = figures.compare_runs({f"{n}": log for n in range(8)}).axes
+    assert len(loss.lines) == len(accuracy.lines) == 16
+    assert len(loss.texts) == 8
+
+
 def test_nothing_stays_open():
     plt.close("all")
     figures.ablation({"a": [1.0]})

@@ -84,6 +84,14 @@ def test_costs_are_drawn_as_lines_circles_and_crosses():
     assert {"2C", "linear", "square"} == set(texts(ax))
 
 
+def test_more_lines_than_looks_are_all_drawn():
+    many = {f"{n}": [n + 1.0, n + 2.0] for n in range(7)}
+    (ax,) = figures.saturation([1, 4], {"$s$": many}).axes
+    assert [list(line.get_ydata()) for line in ax.lines] == list(many.values())
+    (ax,) = figures.attention_cost([1, 4], many, many, many, {}).axes
+    assert len(ax.lines) == 3 * len(many)
+
+
 def test_labels_of_lines_that_end_together_are_kept_apart():
     curves = {"$s$": {"a": [1.0, 3.0], "b": [1.0, 3.0], "c": [1.0, 2.99]}}
     (ax,) = figures.saturation([1, 4], curves).axes

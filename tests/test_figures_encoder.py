@@ -47,6 +47,8 @@ def test_gradients_are_drawn_for_each_encoder_on_one_scale():
     assert pre.get_ylim() == post.get_ylim()
     assert [text.get_text() for text in pre.texts] == ["$2$", "$3$"]
     assert [text.get_position()[0] for text in pre.texts] == [2, 3]  # above their last blocks
+    five = [[1.0] * depth for depth in range(2, 7)]
+    assert [len(ax.texts) for ax in figures.gradients_by_depth(five, five).axes] == [5, 5]
 
 
 def test_runs_show_losses_smoothed_and_cosines_as_they_are():

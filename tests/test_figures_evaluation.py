@@ -44,6 +44,8 @@ def test_measures_stand_in_order_of_the_last():
     (ax,) = figures.class_measures(measures, ["a", "b"]).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["b", "a"]
     assert ax.lines[0].get_xdata().tolist() == pytest.approx([0.9, 0.5])
+    seven = {f"{n}": torch.tensor([0.5, 0.9]) for n in range(7)}
+    assert len(figures.class_measures(seven, ["a", "b"]).axes[0].lines) == 7
 
 
 def test_the_worst_mistake_comes_first_with_both_probabilities(result):
@@ -53,6 +55,12 @@ def test_the_worst_mistake_comes_first_with_both_probabilities(result):
     assert [title.count("✗") for title in shown[:3]] == [1, 1, 1]
     assert images.class_names[1] in shown[0]
     assert "0.91" in shown[0]
+
+
+def test_without_a_mistake_the_figure_of_the_worst_is_empty(result):
+    images = data.load("fashion-mnist", split="test").subset(range(4))
+    right = Evaluation(1.0, 1.0, result.probabilities, result.predictions, result.predictions)
+    assert not any(ax.images or ax.get_title() for ax in figures.worst_mistakes(images, right).axes)
 
 
 def test_bars_of_reliability_are_accuracies_at_the_bins(result):

@@ -47,6 +47,12 @@ def test_maps_beside_each_other_run_from_least_to_largest_and_carry_their_notes(
     assert bool(panels[0].collections) == (mask is not None)
 
 
+def test_maps_with_too_few_notes_are_refused():
+    rows = {"a": {"A": MAPS[0, 0], "R": MAPS[0, 1]}}
+    with pytest.raises(ValueError, match="notes must hold one for each of 2 maps, got 1"):
+        figures.maps_beside(PIXELS, rows, notes=["1"])
+
+
 def test_distances_draw_every_head_every_seed_and_the_uniform_one():
     trained, random = torch.rand(4, 3), torch.rand(2, 4, 3) + 5
     (ax,) = figures.distances_by_depth({"m": (trained, random)}, uniform=2.5).axes
@@ -101,6 +107,8 @@ def test_deletion_curves_start_whole_and_end_empty():
     (ax,) = figures.deletion_curves(curves).axes
     assert [list(line.get_xdata()) for line in ax.lines] == [[0, 0.5, 1]] * 2
     assert [text.get_text() for text in ax.get_legend().get_texts()] == list(curves)
+    six = {f"{n}": torch.tensor([1.0, 0.1]) for n in range(6)}
+    assert len(figures.deletion_curves(six).axes[0].lines) == 6
 
 
 def test_the_explorer_moves_through_layers_and_heads(monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitcourse.files import written_whole
+from vitcourse.files import remove_leftovers, written_whole
 
 
 def test_the_new_content_appears_when_the_block_ends(tmp_path):
@@ -53,6 +53,14 @@ def test_the_temporary_file_lies_beside_the_final_one(tmp_path):
     with written_whole(tmp_path / "marks.csv") as temporary:
         assert temporary.parent == tmp_path
         assert "marks.csv" in temporary.name
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    for name in (".marks[1].csv.x7.part", ".marks1.csv.x7.part", "marks[1].csv.part", "marks[1].csv"):
+        (tmp_path / name).write_text("half of it")
+    remove_leftovers(tmp_path / "marks[1].csv")
+    assert {path.name for path in tmp_path.iterdir()} == {".marks1.csv.x7.part", "marks[1].csv.part", "marks[1].csv"}
+    remove_leftovers(tmp_path / "nowhere" / "marks.csv")
 
 
 def test_missing_folders_are_made(tmp_path):

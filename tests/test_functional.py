@@ -62,6 +62,12 @@ def test_unpatchify_undoes_patchify(size):
     assert_close(unpatchify(patchify(images, 4), 4, size), images, rtol=0, atol=0)
 
 
+def test_patches_without_a_side_are_refused():
+    for patch_size in (0, -4):
+        with pytest.raises(ValueError, match=f"patch_size must be at least 1, got {patch_size}"):
+            unpatchify(torch.zeros(1, 4, 48), patch_size, 8)
+
+
 def test_unpatchify_takes_one_side_for_a_square():
     images = torch.randn(2, 3, 8, 8)
     assert_close(unpatchify(patchify(images, 4), 4, 8), images, rtol=0, atol=0)

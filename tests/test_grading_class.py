@@ -11,18 +11,21 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import hostile_class
 import pytest
 
 from vitcourse.__main__ import main
-from vitcourse.grading import classroom, results, sandbox
-from vitcourse.grading.classroom import Result
+from vitcourse.grading import classroom, exports, handed_out, sandbox, workers
+from vitcourse.grading.marks import Rules, marks
+from vitcourse.grading.project import Scheme
+from vitcourse.grading.results import Result
 from vitcourse.grading.submissions import Submission
 
 HERE = Path(__file__).resolve().parents[1]
-SHEETS = classroom.sheets_in(HERE / "exercises")
+SHEETS = handed_out.sheets_in(HERE / "exercises")
 NAME = "sheet-2-attention"
 apart = pytest.mark.skipif(sandbox.protection() != "bubblewrap", reason="needs bubblewrap")
 QUICK = (
@@ -31,16 +34,16 @@ QUICK = (
 )
 
 
-def grade(place, out, workers=1, **options):
+def grade(place, out, **options):
     limits = sandbox.Limits(cell=options.pop("cell", 20))
     hidden = [HERE / "solutions"]
-    found = classroom.grade_all(place, out, SHEETS, only=NAME, workers=workers, limits=limits, hidden=hidden, **options)
-    return results.write(found, out, results.Rules())
+    found = classroom.grade_all(place, out, SHEETS, only=NAME, workers=1, limits=limits, hidden=hidden, **options)
+    return exports.write(found, out, Rules())
 
 
-def compare(cases, marks):
+def compare(cases, graded):
     """The table of cases, printed; returns what is not as it should be."""
-    by = {mark.result.file.split("/")[0]: mark for mark in marks}
+    by = {mark.result.file.split("/")[0]: mark for mark in graded}
     wrong = []
     print(f"\n{'case':<52} expected  given  reason")
     for case in sorted(cases, key=lambda case: case.kind):
@@ -71,8 +74,7 @@ def test_a_dozen(tmp_path):
         server.settimeout(0.1)
         cases = hostile_class.make(tmp_path / "all", out=out, port=server.getsockname()[1])
         cases = chosen(cases, class_, {*QUICK, "loopback"})
-        marks = grade(class_, out)
-        assert not compare(cases, marks)
+        assert not compare(cases, grade(class_, out))
         with pytest.raises(TimeoutError):
             server.accept()
     assert "overwriting" in {row["student"] for row in table(out)}
@@ -176,7 +178,7 @@ def test_a_sheet_of_the_same_ids_a_thousand_attributes_deep_stops_nobody(tmp_pat
     deep = "def patchify(images, P):\n    return images\ncheck" + ".a" * 2000 + "()"
     notebook = hostile_class.nbformat.v4.new_notebook(cells=[hostile_class.nbformat.v4.new_code_cell(deep)])
     submission = Submission("ana", "Ana", "", "ana.ipynb", hostile_class.text_of(notebook), None)
-    classroom._sheet_of(submission, SHEETS, None)
+    handed_out.recognised(submission, SHEETS)
 
 
 def test_a_sheet_is_recognised_and_what_cannot_be_is_the_class(tmp_path):
@@ -187,10 +189,77 @@ def test_a_sheet_is_recognised_and_what_cannot_be_is_the_class(tmp_path):
     def without_running(_, jobs):
         for job in jobs:
             done.append((job.submission.student, job.sheet.name))
-            yield job, classroom._base(job)
+            yield job, job.nothing("")
 
     classroom.grade_all(tmp_path / "class", tmp_path / "out", SHEETS, mapped=without_running)
     assert done == [("ana", NAME), ("bo", NAME)]
+
+
+def submitted(sheet, keep=lambda cell: True):
+    """A sheet as handed in, with only some of its cells."""
+    notebook = hostile_class.nbformat.reads(sheet.text, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if keep(cell)]
+    return Submission("ana", "Ana", "", "ana.ipynb", hostile_class.text_of(notebook), None)
+
+
+def test_an_exam_of_some_of_a_sheets_cells_and_the_sheet_are_told_apart():
+    few = {"attention-weights", "check-attention-weights", "padding-mask", "check-padding-mask"}
+    exam = handed_out.Sheet("exam", submitted(SHEETS[NAME], lambda cell: cell.id in few).content.decode())
+    for sheets in ({"exam": exam, **SHEETS}, {**SHEETS, "exam": exam}):
+        assert handed_out.recognised(submitted(exam), sheets).name == "exam"
+        assert handed_out.recognised(submitted(SHEETS[NAME]), sheets).name == NAME
+        most = submitted(SHEETS[NAME], lambda cell: cell.id != "check-crossover")
+        assert handed_out.recognised(most, sheets).name == NAME
+
+
+def test_what_sheets_share_tells_nothing():
+    """A question called "explain" stands in two sheets; the file's name decides."""
+    lone = submitted(
+        SHEETS["sheet-7-transfer"], lambda cell: cell.metadata.get("nbgrader", {}).get("grade_id") == "explain"
+    )
+    twins = {name: handed_out.Sheet(name, lone.content.decode()) for name in ("exam-a", "exam-b")}
+    assert handed_out.recognised(lone, twins) is None
+    assert handed_out.recognised(replace(lone, file="exam-b.ipynb"), twins).name == "exam-b"
+
+
+def test_each_hand_in_has_its_own_inputs_the_same_each_time():
+    def job(content, seed=1):
+        return classroom.Job(Submission("ana", "Ana", "", "a.ipynb", content, None), None, seed, sandbox.LIMITS, ())
+
+    seeds = [job(b"{}").own_seed, job(b"{} ").own_seed, job(b"{}", seed=2).own_seed]
+    assert len(set(seeds)) == 3
+    assert job(b"{}").own_seed == seeds[0]
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_hand_in_runs_on_its_own_inputs_and_is_judged_on_them(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(classroom.running, "observe", lambda work: (seeds.append(work.seed), ({}, ()))[1])
+    report = classroom.judging.report
+    monkeypatch.setattr(classroom.judging, "report", lambda *about: (seeds.append(about[-1]), report(*about))[1])
+    job = classroom.Job(submitted(SHEETS[NAME]), SHEETS[NAME], 0, sandbox.LIMITS, ())
+    assert not classroom.grade_one(job)[1].failed
+    assert set(seeds) == {job.own_seed}
+
+
+def test_workers_below_one_are_refused(tmp_path):
+    one(tmp_path / "class").write_bytes(b"{")
+    with pytest.raises(ValueError, match="workers must be at least 1, got -2"):
+        classroom.grade_all(tmp_path / "class", tmp_path / "out", SHEETS, workers=-2)
+
+
+def test_the_late_rule_reaches_the_final_mark(tmp_path, capsys):
+    one(tmp_path / "class").write_bytes(b"")
+    out = tmp_path / "out"
+    command = ["grade", "class", str(tmp_path / "class"), "--out", str(out), "--sheets", str(HERE / "exercises")]
+    for late, words in (("-5", "late must lie between 0 and 10, got -5"), ("nan", "got NaN")):
+        assert main([*command, "--late", late]) == 1
+        assert words in capsys.readouterr().err
+    assert main([*command, "--late", "1"]) == 3
+    assert Scheme.read(out / "scheme.toml").late == 1
+    assert main(command) == 3
+    assert main([*command, "--late", "2"]) == 1
+    assert "scheme.toml says 1" in capsys.readouterr().err
 
 
 def test_a_kept_result_follows_the_files_time_and_the_checks(tmp_path, monkeypatch):
@@ -215,7 +284,7 @@ def test_a_worker_that_dies_takes_nothing_along(tmp_path):
     names = ("ana", "bo", "dies")
     submissions = [Submission(name, name, "", name, b"{", None) for name in names]
     jobs = [classroom.Job(one, None, 0, sandbox.LIMITS, ()) for one in submissions]
-    found = {job.submission.student: result for job, result in classroom._in_processes(_or_die, jobs, 2)}
+    found = {job.submission.student: result for job, result in workers.in_processes(_or_die, jobs, 2)}
     assert {name: result.failed for name, result in found.items()} == {"ana": False, "bo": False, "dies": True}
 
 
@@ -238,8 +307,8 @@ def test_on_a_dask_cluster_with_two_workers(tmp_path):
     for name in ("ana", "bo"):
         one(tmp_path / "class", name).write_bytes(hostile_class.text_of(hostile_class.filled()))
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        marks = grade(tmp_path / "class", tmp_path / "dask", mapped=classroom.on_dask(cluster.scheduler_address))
-    assert [mark.mark for mark in marks] == [10, 10]
+        found = grade(tmp_path / "class", tmp_path / "dask", mapped=workers.on_dask(cluster.scheduler_address))
+    assert [mark.mark for mark in found] == [10, 10]
     grade(tmp_path / "class", tmp_path / "here")
     assert snapshot(tmp_path / "dask") == snapshot(tmp_path / "here")
 
@@ -248,7 +317,7 @@ def test_on_a_dask_cluster_one_failure_takes_nothing_along():
     distributed = pytest.importorskip("distributed")
     jobs = [classroom.Job(Submission(name, name, "", name, b"{", None), None, 0, sandbox.LIMITS, ()) for name in "ab"]
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
-        spread = classroom.on_dask(cluster.scheduler_address)
+        spread = workers.on_dask(cluster.scheduler_address)
         found = {job.submission.student: result for job, result in spread(_or_raise, jobs)}
     assert {name: result.failed for name, result in found.items()} == {"a": True, "b": False}
     assert found["a"].problem == "the grader failed: no memory"
@@ -264,7 +333,7 @@ def test_a_dask_cluster_that_is_not_there_is_one_sentence(monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(distributed, "Client", lambda address: distributed.client.Client(address, timeout=0.2))
     with pytest.raises(ConnectionError, match=r"--dask 127\.0\.0\.1:1: no scheduler answers there; start one with"):
-        list(classroom.on_dask("127.0.0.1:1")(None, []))
+        list(workers.on_dask("127.0.0.1:1")(None, []))
 
 
 @pytest.mark.wide
@@ -293,7 +362,7 @@ def test_a_class_of_120_killed_in_the_middle_and_started_again(tmp_path):
     )
     assert early.items() <= snapshot(done).items()
     found = [Result.read(path) for path in done.rglob("*.json")]
-    assert not compare(cases, results.marks(found, tmp_path / "grades", results.Rules()))
+    assert not compare(cases, marks(found, tmp_path / "grades", Rules()))
     assert len(table(tmp_path / "grades")) == 120
     started = time.monotonic()
     subprocess.run([*command, str(tmp_path / "again")], env=environment, cwd=tmp_path, check=False)

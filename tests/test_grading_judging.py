@@ -1,12 +1,15 @@
 """What a learner's process wrote is data, and strange data is a wrong answer, never a crash and never a point."""
 
+import contextlib
 import functools
 import hashlib
 import io
 import json
 import os
 import pickle
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -198,6 +201,34 @@ def test_objects_in_an_array_are_not_unpickled(path, tmp_path):
     sealed(path, told({"tensor": "array0"}), file.getvalue())
     assert report(path).earned == 0
     assert not (tmp_path / "sprung").exists()
+
+
+class Busy:
+    """An exercise whose reference doesn't come back in time."""
+
+    def judge(self, outcomes, seed, refused=""):
+        raise TimeoutError("busy")
+
+
+def test_a_machine_that_is_too_busy_costs_nobody_points(monkeypatch):
+    monkeypatch.setattr(judging, "exercise_of", lambda module, name: Busy())
+    with pytest.raises(TimeoutError, match="busy"):
+        judging.report(([], ""), "attention", "crossover", 0)
+
+
+def test_threads_judge_one_after_the_other(monkeypatch):
+    meeting, met = threading.Barrier(2), []
+
+    class Meets:
+        def judge(self, outcomes, seed, refused=""):
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meeting.wait(0.5)
+                met.append(seed)
+
+    monkeypatch.setattr(judging, "exercise_of", lambda module, name: Meets())
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda seed: judging.report(([], ""), "attention", "crossover", seed), range(2)))
+    assert not met
 
 
 def test_nothing_there(path):

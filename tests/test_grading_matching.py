@@ -80,9 +80,62 @@ def test_right_answers_arrive(name):
     assert sources(change(name)) == WANTED
 
 
-@pytest.mark.parametrize("name", ["none", "reordered", "ids stripped", "metadata stripped", "checks deleted"])
+@pytest.mark.parametrize("name", ["none", "ids stripped", "metadata stripped", "both stripped", "checks deleted"])
 def test_texts_arrive(name):
     assert matched(change(name)).texts == {"words": "Because."}
+
+
+def texts(change):
+    """The text to mark by hand and the remarks, of a sheet with its question, changed."""
+    own = sheet()
+    own.cells.insert(-1, new_markdown_cell("Why?", id="question"))
+    cells = [dict(cell) for cell in own.cells]
+    change(cells)
+    found = match(own, read(json.dumps({"nbformat": 4, "cells": cells}).encode()))
+    return found.texts["words"], found.remarks
+
+
+NEW = {"cell_type": "markdown", "source": "Because.", "metadata": {}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cells: cells.append(NEW),
+        lambda cells: cells.insert(-1, NEW),
+        lambda cells: cells.__setitem__(-1, NEW),
+        lambda cells: cells.append({**NEW, "cell_type": "raw"}),
+        lambda cells: cells.append({**cells[-1], "source": "Because."}),
+        lambda cells: cells[-1].update(source="Because."),
+    ],
+    ids=["behind", "before", "instead", "raw", "copied", "in it"],
+)
+def test_a_text_beside_its_cell_is_seen(change):
+    assert texts(change) == ("Because.", ())
+
+
+def test_a_text_in_two_parts_is_whole():
+    def change(cells):
+        cells[-1]["source"] = "Because."
+        cells.append({**NEW, "source": "And so."})
+        cells.insert(0, {**NEW, "source": "My notes."})
+
+    assert texts(change) == ("Because.\n\nAnd so.", ())
+
+
+def test_a_text_in_the_question_is_seen():
+    assert texts(lambda cells: cells[-2].update(source="Why? Because.")) == ("Why? Because.", ())
+
+
+def test_a_text_elsewhere_is_shown_where_there_is_no_other():
+    text, remarks = texts(lambda cells: cells.insert(0, NEW))
+    assert text == "Because."
+    assert remarks == ("words: its cell is empty; all other texts are shown in its place",)
+
+
+def test_no_text():
+    assert texts(lambda cells: None) == ("", ())
+    assert texts(lambda cells: cells.pop()) == ("", ("words: its cell is missing",))
 
 
 def test_the_last_filled_answer_counts_and_is_said():

@@ -1,27 +1,30 @@
 """Tables, pages and a picture from results; what a teacher wrote stays."""
 
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from matplotlib import rc_context, style
 from seen import by_colour_alone, pale_texts
 
 from vitcourse.figures.style import STYLE
-from vitcourse.grading import results, statistics
-from vitcourse.grading.classroom import Result, Row
-from vitcourse.grading.project import final_marks
-from vitcourse.grading.results import Rules, deadline, marks, write
+from vitcourse.grading import by_hand, statistics, tables
+from vitcourse.grading.exports import write
+from vitcourse.grading.marks import Rules, deadline, marks
+from vitcourse.grading.project import Scheme, final_marks
+from vitcourse.grading.results import Result, Row
 
 DAY = "2026-11-{:02d}T12:00:00+00:00"
 
 
-def result(student="ana", earned=4.0, sheet="s-1", day=1, **changes):
+def result(student="ana", earned=4.0, sheet="s-1", day=1, text="<script>said</script>", **changes):
     rows = (
         Row(
             "check-one", 4, earned, "right" if earned == 4 else "wrong", "", "Rows, not columns.", "rows", "<p>card</p>"
         ),
-        Row("words", 6, None, "by hand", text="<script>said</script>"),
+        Row("words", 6, None, "by hand", text=text),
     )
     about = {"name": student.title(), "identifier": "7", "file": f"{student}/{day}.ipynb", "rows": rows}
     return Result(**{"student": student, "sheet": sheet, "handed_in": DAY.format(day), "key": "", **about, **changes})
@@ -41,7 +44,7 @@ def fill(folder, points, comment=""):
     path = folder / "by-hand.csv"
     rows = table(path)
     rows[0] |= {"points": points, "comment": comment}
-    results._table(path, rows)
+    tables.write(path, rows)
 
 
 def test_what_is_marked_by_hand_is_asked_for_once_and_merged(tmp_path):
@@ -75,6 +78,14 @@ def test_points_that_cannot_be(tmp_path, points):
         write([result()], tmp_path, Rules())
 
 
+def test_what_is_possible_is_no_number(tmp_path):
+    write([result()], tmp_path, Rules())
+    path = tmp_path / "by-hand.csv"
+    path.write_text(path.read_text().replace(",6,", ",six,"))
+    with pytest.raises(ValueError, match="line 2: possible 'six' is no number"):
+        write([result()], tmp_path, Rules())
+
+
 def test_another_encoding_is_said(tmp_path):
     (tmp_path / "by-hand.csv").write_bytes("student,é".encode("latin-1"))
     with pytest.raises(ValueError, match="isn't UTF-8"):
@@ -82,7 +93,7 @@ def test_another_encoding_is_said(tmp_path):
 
 
 def test_late_last_and_best(tmp_path):
-    rules = Rules(deadline("2026-11-02"), attempts="last")
+    rules = Rules(deadline("2026-11-02"))
     twice = [checked(earned=4.0, day=1), checked(earned=2.0, day=5)]
     (last,) = marks(twice, tmp_path, rules)
     assert (last.mark, last.in_time, last.is_late) == (3.0, 5.0, True)
@@ -90,6 +101,49 @@ def test_late_last_and_best(tmp_path):
     assert (best.mark, best.is_late) == (10.0, False)
     (poor,) = marks([checked(earned=0.5, day=9)], tmp_path, rules)
     assert poor.mark == 0
+
+
+def test_the_best_waits_for_a_text_that_may_make_it_the_best(tmp_path):
+    rules = Rules(attempts="best")
+    ones = [result(earned=1.0, text="Poor.", day=1), result(earned=4.0, text="Good.", day=2)]
+    (mark,) = write(ones, tmp_path, rules)
+    assert (mark.result, mark.missing) == (ones[1], ("words",))
+    fill(tmp_path, "2")  # 6 of 10; the other one may become 7
+    (mark,) = write(ones, tmp_path, rules)
+    assert (mark.result, mark.mark) == (ones[0], None)
+    rows = table(tmp_path / "by-hand.csv")
+    tables.write(tmp_path / "by-hand.csv", [row | {"points": row["points"] or "4"} for row in rows])
+    assert [mark.mark for mark in write(ones, tmp_path, rules)] == [6.0]
+
+
+def test_a_mark_by_hand_lands_on_its_own_text_only(tmp_path):
+    write([result(text="First.")], tmp_path, Rules())
+    fill(tmp_path, "6", "Fine.")
+    (mark,) = write([result(text="First."), result(text="Second.", day=2)], tmp_path, Rules())
+    assert (mark.result.texts[0].text, mark.mark, mark.missing) == ("Second.", None, ("words",))
+    assert "Fine." not in (tmp_path / "feedback/ana/s-1.html").read_text()
+    given = {row["text"]: row["points"] for row in table(tmp_path / "by-hand.csv")}
+    assert given == {by_hand.sign("First."): "6", by_hand.sign("Second."): ""}
+    assert by_hand.sign("Second.") in (tmp_path / "by-hand.html").read_text()
+    (mark,) = write([result(text="First."), result(text="First.\n", day=3)], tmp_path, Rules())
+    assert (mark.mark, len(table(tmp_path / "by-hand.csv"))) == (10.0, 1)  # the same once more; nobody asks for another
+
+
+def test_marks_by_hand_from_before_texts_had_signs(tmp_path):
+    path = tmp_path / "by-hand.csv"
+    path.write_text("student,sheet,exercise,possible,points,comment\nana,s-1,words,6,3,Fine.\nbo,s-1,words,6,5,\n")
+    ana, bo = write([result(), result("bo", text="1"), result("bo", text="2", day=2)], tmp_path, Rules())
+    assert (ana.mark, bo.mark, bo.missing) == (7.0, None, ("words",))
+    rows = [(row["student"], row["text"], row["points"]) for row in table(path)]
+    signs = [by_hand.sign(text) for text in ("<script>said</script>", "2")]
+    assert rows == [("ana", signs[0], "3"), ("bo", "", "5"), ("bo", signs[1], "")]
+
+
+def test_one_rule_for_what_is_late(tmp_path):
+    (mark,) = marks([checked(day=9)], tmp_path, Rules(deadline("2026-11-02"), scheme=Scheme(late=Decimal("0.5"))))
+    assert mark.mark == 9.5
+    with pytest.raises(ValueError, match='attempts must be "last" or "best", got \'first\''):
+        Rules(attempts="first")
 
 
 def test_a_deadline():
@@ -135,8 +189,10 @@ def test_tables_for_other_systems(tmp_path):
         "Feedback comments": "",
     }
     assert list(table(tmp_path / "canvas-s-1.csv")[0]) == [
-        *("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "s-1 (10)"),
+        *("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "s-1"),
     ]
+    assert [row["Student"] for row in table(tmp_path / "canvas-s-1.csv")] == ["Points Possible", "'=cmd|x"]
+    assert [row["s-1"] for row in table(tmp_path / "canvas-s-1.csv")] == ["10", "10.00"]
     assert table(tmp_path / "gradescope-s-1.csv")[0]["Total Score"] == "10.00"
 
 
@@ -157,7 +213,7 @@ def test_final_marks_can_be_made_of_it_and_it_is_written_once(tmp_path):
     assert (row["student"], row["sheet-4-vit"], row["sheet-4-vit late"]) == ("Ana", "7.50", "yes")
     (tmp_path / "projects.csv").write_text("group,report,code,evaluation,presentation,late\nowls,8,8,8,8,no\n")
     path.write_text(path.read_text().replace("Ana,,", "Ana,owls,"))
-    write([checked(sheet="sheet-3-patches", earned=0.0)], tmp_path, Rules())
+    write([checked(sheet="sheet-3-patches")], tmp_path, Rules())
     (final,) = final_marks(tmp_path)
     assert (float(final.practicals), float(final.final)) == (7.75, 7.9)  # (10 + 7.5 - 2) / 2
 
@@ -172,8 +228,18 @@ def test_marks_that_come_later_are_filled_in_and_what_is_there_stays(tmp_path):
     assert (ana["group"], ana["sheet-3-patches"], ana["sheet-3-patches late"]) == ("owls", "10.00", "no")
     assert (ana["sheet-4-vit"], ana["sheet-4-vit late"]) == ("10.00", "yes")
     assert (bo["student"], bo["s-1"], bo["sheet-4-vit"]) == ("Bo", "10.00", "")
+
+
+def test_a_corrected_mark_reaches_the_final_one_and_the_teachers_own_stays(tmp_path):
+    path = tmp_path / "students.csv"
+    both = [checked(sheet="sheet-3-patches"), checked(sheet="sheet-4-vit")]
+    write(both, tmp_path, Rules())
+    path.write_text(path.read_text().replace("10.00,no,10.00", "10.00,no,9"))
+    write([replace(one, rows=(Row("check-one", 4, 2.0, "wrong"),)) for one in both], tmp_path, Rules())
+    (row,) = table(path)
+    assert (row["sheet-3-patches"], row["sheet-4-vit"]) == ("5.00", "9")
     before = path.read_bytes()
-    write([result(sheet="sheet-3-patches", earned=0.0)], tmp_path, rules)
+    write(both[:0], tmp_path, Rules())
     assert path.read_bytes() == before
 
 

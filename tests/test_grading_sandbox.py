@@ -1,12 +1,16 @@
 """Each limit holds, and what isn't the program's own is out of its sight."""
 
+import contextlib
+import errno
 import os
 import socket
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
 import pytest
+from hostile_class import burst
 
 from vitcourse.grading import sandbox
 from vitcourse.grading.sandbox import Limits, read_back, run
@@ -14,20 +18,30 @@ from vitcourse.grading.sandbox import Limits, read_back, run
 apart = pytest.mark.skipif(sandbox.protection() != "bubblewrap", reason="needs bubblewrap")
 posix = pytest.mark.skipif(os.name != "posix", reason="limits as Linux and macOS know them")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-MANY = """
-import os, time
-for _ in range(60):
-    if os.fork() == 0:
-        time.sleep(20)
-        os._exit(0)
-time.sleep(20)
-"""
 LARGE = """
 import os, time
 for _ in range(4):
     if os.fork() == 0:
         break
 x = b"x" * (2**27 - 2**20)
+time.sleep(20)
+"""
+SHARED = """
+import mmap, time
+shared = mmap.mmap(-1, 2**29)
+for place in range(0, 2**29, mmap.PAGESIZE):
+    shared[place] = 1
+time.sleep(20)
+"""
+UNLINKED = """
+import os, time
+files = []
+for n in range(64):
+    files.append(open("x", "wb"))
+    os.remove("x")
+    files[-1].write(b"x" * 2**20)
+    files[-1].flush()
+    time.sleep(0.02)
 time.sleep(20)
 """
 DAEMON = """
@@ -47,8 +61,9 @@ def python(code, folder, **limits):
 
 
 def test_it_runs_and_writes_into_its_folder(tmp_path):
-    ended = python("open('x', 'w').write(input())\nprint('not kept')", tmp_path, told=b"hello\n")
-    assert ended == sandbox.Ended("", "")
+    code = "open('progress', 'w').close()\nopen('x', 'w').write(input())\nprint('not kept')"
+    ended = python(code, tmp_path, told=b"hello\n")
+    assert ended == sandbox.Ended("", "", started=True)
     assert (tmp_path / "x").read_text() == "hello"
 
 
@@ -65,15 +80,15 @@ def test_its_last_words_are_kept(tmp_path):
         pytest.param({"processor_seconds": 1}, "while True: pass", "1 s of processor time", marks=posix),
         ({"disk": 2**22}, "for n in range(10**6): open(f'x{n}', 'wb').write(b'x' * 2**18)", "more than 4 MiB"),
         ({"disk": 2**22}, "for n in range(10**6): open(f'x{n}', 'w').close()", "more than 4 MiB"),
-        pytest.param({"processes": 30}, MANY, "more than 30 processes, or", marks=linux),
-        pytest.param(
-            {"memory": 2**28},
-            LARGE,
-            "256 MiB of memory",
-            marks=linux,
-        ),
+        pytest.param({"processes": 30}, burst(60), "more than 30 processes, or", marks=linux),
+        pytest.param({"disk": 2**22}, UNLINKED, "more than 4 MiB", marks=linux),
+        pytest.param({"memory": 2**28}, LARGE, "256 MiB of memory", marks=linux),
+        pytest.param({"memory": 2**28}, SHARED, "256 MiB of memory", marks=linux),
     ],
-    ids=["time", "silence", "processor", "disk", "empty files", "processes", "memory of all"],
+    ids=[
+        *("time", "silence", "processor", "disk", "empty files", "processes", "files without a name"),
+        *("memory of all", "shared memory"),
+    ],
 )
 def test_limits(tmp_path, limits, code, said):
     started = time.monotonic()
@@ -84,6 +99,50 @@ def test_limits(tmp_path, limits, code, said):
 def test_progress_is_heard(tmp_path):
     code = "import time\nfor n in range(8):\n    open('progress', 'w').write(str(n))\n    time.sleep(0.3)"
     assert python(code, tmp_path, silence=1.5).reason == ""
+
+
+def test_who_has_started_cannot_take_it_back(tmp_path):
+    code = "import os\nopen('progress', 'w').close()\ninput()\nos.remove('progress')"
+    assert python(code, tmp_path, told=b"go\n").started
+    assert not python("pass", tmp_path).started
+
+
+def test_more_seconds_are_more_of_all():
+    assert (Limits().silence, Limits().cell, Limits().processor_seconds) == (40, 20, 120)
+    long, short = Limits(seconds=600), Limits(seconds=0.5)
+    assert (long.silence, long.cell, long.processor_seconds) == (200, 100, 600)
+    assert (short.silence, short.cell, short.processor_seconds) == (40, 20, 1)
+    assert Limits(seconds=600, cell=3).cell == 3
+
+
+@pytest.mark.parametrize("name", ["seconds", "silence", "cell", "processor_seconds", "memory", "disk"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_limits_are_more_than_nothing(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be more than 0, got {value}"):
+        Limits(**{name: value})
+
+
+def test_a_folder_that_nobody_can_look_into_is_too_much(tmp_path, monkeypatch):
+    assert not sandbox._too_much_written(tmp_path, 2**20)
+    assert not sandbox._too_much_written(tmp_path / "gone", 2**20)
+
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert sandbox._too_much_written(tmp_path, 2**20)
+
+
+def test_a_file_that_is_gone_again_hides_no_other(tmp_path, monkeypatch):
+    class Gone:
+        def stat(self, follow_symlinks):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    (tmp_path / "x").write_bytes(b"x" * 2**16)
+    with os.scandir(tmp_path) as entries:
+        found = [Gone(), *entries]
+    monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext(found))
+    assert sandbox._too_much_written(tmp_path, 2**15)
 
 
 @posix
@@ -137,6 +196,45 @@ def test_what_is_not_its_own_is_out_of_sight(tmp_path):
 
 
 @apart
+def test_what_the_grader_itself_imports_from_is_out_of_sight(tmp_path, monkeypatch):
+    teaching, mine = tmp_path / "teaching", tmp_path / "mine"
+    for place in (teaching, mine):
+        place.mkdir()
+        (place / "x").write_text("1")
+    monkeypatch.syspath_prepend(teaching)  # as of `python -m vitcourse` in that folder
+    monkeypatch.chdir(teaching)
+    monkeypatch.setenv("LD_LIBRARY_PATH", "teaching:.:")
+    ended = run([sys.executable, "-c", SEEN, str(teaching / "x"), "/hand-in/x"], mine)
+    assert ended.errors == "/hand-in/x"
+    monkeypatch.setattr(sys, "prefix", str(teaching))  # `python -m venv .`: only what makes Python up is seen
+    (teaching / "lib").mkdir()
+    (teaching / "lib" / "y").write_text("1")
+    ended = run([sys.executable, "-c", SEEN, str(teaching / "x"), str(teaching / "lib" / "y")], mine)
+    assert ended.errors == str(teaching / "lib" / "y")
+
+
+@pytest.mark.skipif(not sandbox._takes("--size", "4096", "--tmpfs", "/tmp"), reason="needs bubblewrap 0.7")
+@pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
+def test_memory_that_looks_like_files_has_an_end(tmp_path, place):
+    code = f"for n in range(8):\n    open(f'{place}/{{n}}', 'wb').write(b'x' * 2**20)"
+    assert python(code, tmp_path, disk=2**24).reason == ""
+    assert "No space left" in python(code, tmp_path, disk=2**22).errors
+
+
+@apart
+@pytest.mark.parametrize("place", ["/x", "/dev/x", "/usr/src/x"])
+def test_the_rest_can_only_be_read(tmp_path, place):
+    assert (
+        "Read-only"
+        in python(
+            f"import os\nif os.path.isdir(os.path.dirname({place!r})): open({place!r}, 'w')\n"
+            "else: raise SystemExit('Read-only')",
+            tmp_path,
+        ).errors
+    )
+
+
+@apart
 @pytest.mark.parametrize(
     "place", ["/usr/x", "/etc/x", "/x", str(Path(sandbox.__file__).parent / "x"), sys.prefix + "/x"]
 )
@@ -165,7 +263,7 @@ def test_no_other_process_is_seen(tmp_path):
 
 
 def test_a_hidden_folder_inside_what_is_seen(tmp_path):
-    hidden = Path(sys.prefix) / "lib"
+    hidden = Path(sysconfig.get_path("purelib")).parent
     options = sandbox._wrap(tmp_path, [hidden, tmp_path / "elsewhere"])
     assert ["--tmpfs", str(hidden.resolve())] == options[options.index(str(hidden.resolve())) - 1 :][:2]
     assert str(tmp_path / "elsewhere") not in options
@@ -174,6 +272,8 @@ def test_a_hidden_folder_inside_what_is_seen(tmp_path):
 def test_without_bubblewrap_it_still_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox, "_works", lambda: False)
     assert sandbox.protection() == "limits"
+    with pytest.raises(RuntimeError, match="no bubblewrap that works: install it here"):
+        python("pass", tmp_path, apart=True)
     assert python("open('x', 'w').write('1')", tmp_path).reason == ""
     assert python("import time; time.sleep(30)", tmp_path, seconds=1).reason == "stopped after 1 s in all"
 

@@ -161,7 +161,13 @@ def test_rows_of_a_rollout_sum_to_one():
 
 
 @pytest.mark.parametrize(
-    ("layers", "residual", "words"), [([], 0.5, "at least one layer"), ([1], 2, "between 0 and 1")]
+    ("layers", "residual", "words"),
+    [
+        ([], 0.5, "at least one layer"),
+        ([1], 2, "between 0 and 1"),
+        ([uniform(5), uniform(6)], 0.5, r"layer 2 must have B and N of layer 1, \(1, 2, 5, 5\), got \(1, 2, 6, 6\)"),
+        ([uniform(5, batch=3), uniform(5)], 0.5, r"layer 2 must have .*\(3, 2, 5, 5\), got \(1, 2, 5, 5\)"),
+    ],
 )
 def test_rollout_refuses(layers, residual, words):
     with pytest.raises(ValueError, match=words):
@@ -266,6 +272,12 @@ def test_attention_map_is_the_class_tokens_row(model, images):
     torch.testing.assert_close(introspect.attention_map(model, images), expected)
     first = weights[0].mean(dim=1)[:, 0, 1:].view(4, 3, 2)
     torch.testing.assert_close(introspect.attention_map(model, images, layer=0), first)
+
+
+@pytest.mark.parametrize("layer", [-4, 3])
+def test_a_layer_that_is_not_there_is_refused(model, images, layer):
+    with pytest.raises(ValueError, match=rf"layer must lie between -3 and 2, got {layer}"):
+        introspect.attention_map(model, images, layer)
 
 
 def test_a_constant_score_gives_a_map_without_nan(model, images):

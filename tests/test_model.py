@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from vitcourse import VisionTransformer, ViTConfig
 from vitcourse.functional import patchify, sinusoidal_encoding_2d, unpatchify
+from vitcourse.layers import ConvolutionalStem
 
 KINDS = ["learned", "sinusoidal", "sinusoidal_2d", "none"]
 
@@ -285,6 +286,48 @@ def test_a_note_cannot_take_the_place_of_the_config(tmp_path):
     with pytest.raises((TypeError, ValueError), match="config"):
         small_model().save(tmp_path / "model", config="mine")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_note_that_is_no_text_is_refused_by_name(tmp_path):
+    with pytest.raises(TypeError, match=r"note epoch must be text, got 3 of type int; try str"):
+        small_model().save(tmp_path / "model", epoch=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def replace_head(model):
+    model.head = nn.Linear(20, 3)
+
+
+def replace_patch_embedding(model):
+    model.patch_embedding = ConvolutionalStem(4, 3, 20)
+
+
+def remove_norm(model):
+    model.norm = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (replace_head, r"head\.bias, head\.weight"),
+        (replace_patch_embedding, r"patch_embedding\.features\.0\.weight"),
+        (remove_norm, r"norm\.bias, norm\.weight"),
+    ],
+)
+def test_a_model_that_its_config_does_not_describe_is_not_saved_with_it(tmp_path, change, names):
+    model = small_model()
+    change(model)
+    with pytest.raises(ValueError, match=names):
+        model.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_looking_for_replaced_weights_draws_no_random_numbers(kind):
+    model = small_model(position_embedding=kind)
+    before = torch.get_rng_state()
+    assert model.half().replaced_weights() == []
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_file_in_half_precision_is_loaded_in_float32(tmp_path):

@@ -1,6 +1,5 @@
 """Runs and data are kept where they outlive a session."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from vitcourse import places
 def nowhere(monkeypatch, tmp_path):
     monkeypatch.delenv("VITCOURSE_RUNS", raising=False)
     monkeypatch.delenv("VITCOURSE_DATA", raising=False)
-    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
     monkeypatch.setattr(places, "DRIVE", tmp_path / "MyDrive")
 
 
@@ -34,12 +32,3 @@ def test_the_user_has_the_last_word(monkeypatch):
     monkeypatch.setenv("VITCOURSE_DATA", "/somewhere")
     assert places.runs("a") == Path.home() / "mine" / "a"
     assert places.data_home() == Path("/somewhere")
-
-
-def test_colab_is_recognised(monkeypatch):
-    assert not places.in_colab()
-    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
-    assert places.in_colab()
-    monkeypatch.delenv("COLAB_RELEASE_TAG")
-    monkeypatch.setitem(sys.modules, "google.colab", sys)
-    assert places.in_colab()

@@ -46,6 +46,15 @@ def test_a_model_of_hugging_face(monkeypatch, tmp_path):
     assert model.config.hidden_size == 36
 
 
+def test_a_checkpoint_without_head_is_refused(tmp_path):
+    config = transformers.ViTConfig(
+        image_size=24, patch_size=8, hidden_size=36, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40
+    )
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"no weights for classifier\.bias, classifier\.weight.*classification head"):
+        pretrained.load(str(tmp_path))
+
+
 @pytest.mark.parametrize("error", [ConnectionError("no route"), type("E", (Exception,), {"__module__": "httpx._x"})()])
 def test_without_network_it_is_the_checkpoint(monkeypatch, error):
     def fail(*arguments, **options):
@@ -54,7 +63,7 @@ def test_without_network_it_is_the_checkpoint(monkeypatch, error):
     monkeypatch.setattr(timm, "create_model", fail)
     model, said = pretrained.load("timm/vit_tiny_patch16_224")
     assert same(model, checkpoints.load("poses-82"))
-    assert "could not be fetched" in said
+    assert f"could not be fetched ({type(error).__name__}: {str(error) or 'without a reason'})." in said
 
 
 def test_without_the_library_it_is_the_checkpoint(monkeypatch):

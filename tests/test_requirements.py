@@ -100,3 +100,17 @@ def test_pre_commit_uses_the_pinned_versions(tool):
     repos = yaml_file(".pre-commit-config.yaml")["repos"]
     versions = {repo["repo"].rsplit("/", 1)[-1].removesuffix("-pre-commit"): repo["rev"] for repo in repos}
     assert {versions[tool].removeprefix("v")} == pins()[tool]
+
+
+def test_the_citation_names_the_packages_version():
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == re.search(r'^__version__ = "(.+)"$', source("__init__.py"), re.MULTILINE)[1]
+
+
+def test_the_wheel_takes_its_version_from_the_package():
+    assert "version" in PROJECT["dynamic"]
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "vitcourse/__init__.py"
+
+
+def source(name):
+    return (REPO / "vitcourse" / name).read_text(encoding="utf-8")

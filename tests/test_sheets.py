@@ -48,6 +48,17 @@ def test_there_are_seven_sheets_in_order():
     assert len(NAMES) == 7
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_both_pages_know_its_minutes_and_points(name):
+    minutes, points = re.search(r"about (\d+) minutes[^|]*\| (\d+) \|", prose(solution(name))).groups()
+    number = name.split("-")[1]
+    for page, start in (("README.md", rf"\[{number} "), ("TEACHING.md", f"{number} ")):
+        row = re.search(
+            rf"^\| {start}.*$", (ROOT / page).read_text(encoding="utf-8").split("| sheet ")[1], re.MULTILINE
+        )
+        assert f"| {minutes} | {points} |" in row[0], page
+
+
 def test_the_sheets_are_what_nbgrader_makes_of_the_solutions(tmp_path):
     pytest.importorskip("nbgrader")
     made = {path.relative_to(tmp_path): path.read_bytes() for path in sheets.generate(ROOT, tmp_path)}

@@ -167,6 +167,15 @@ def test_a_file_that_is_no_log_is_refused(tmp_path):
         read_log(tmp_path / "marks.csv")
 
 
+@pytest.mark.parametrize("row", ["2,0.1,0.2", "2,0.1,0.2,0.3,often,0.5,6"], ids=["short", "a word"])
+def test_a_log_with_a_damaged_line_is_refused_with_its_number(tmp_path, row):
+    write_log(tmp_path / "log.csv", [Epoch(1, 1e-3, 2.25, 0.125, 2.0, 0.25, 1.5)])
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write(row + "\n")
+    with pytest.raises(ValueError, match=r"log\.csv': line 3 is no line of a training log"):
+        read_log(tmp_path / "log.csv")
+
+
 def test_train_loss_and_accuracy_are_means_over_images(few):
     """Of a model that is never changed: with the last batch smaller than the others."""
     model = Constant()
@@ -210,6 +219,51 @@ def test_a_model_of_another_class_is_saved_as_plain_weights(few, tmp_path):
     fit(model, few, few, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
     weights, _ = read_weights(tmp_path / "best.safetensors")
     assert torch.equal(weights["logits"], model.logits)
+
+
+def test_a_model_of_another_library_is_trained_with_its_own_config_and_save(few, tmp_path):
+    """Neither is ours: the config may be a dictionary, and `save` may write something else."""
+    from vitcourse.storage import read_weights
+
+    model = Constant()
+    model.config, model.save = {"size": 10}, lambda path: path.write_text("something else")
+    fit(model, few, few, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+    assert set(read_weights(tmp_path / "best.safetensors")[0]) == {"logits"}
+    fit(model, few, few, TrainingConfig(epochs=1), folder=tmp_path, resume=True, progress=False)
+
+
+def test_a_hybrid_is_saved_as_plain_weights(few, tmp_path):
+    from vitcourse.layers import ConvolutionalStem
+    from vitcourse.storage import read_weights
+
+    model = small_model()
+    model.patch_embedding = ConvolutionalStem(8, 1, model.config.hidden_size)
+    fit(model, few, few, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+    weights, notes = read_weights(tmp_path / "best.safetensors")
+    assert torch.equal(weights["patch_embedding.projection.weight"], model.patch_embedding.projection.weight)
+    assert "config" not in notes
+
+
+# ---- sets that don't fit
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_labels_without_a_class_are_refused(few, mixup):
+    message = r"labels of fashion-mnist go up to 9, and the model has 5 classes: .*num_classes 10.*with_new_head"
+    with pytest.raises(ValueError, match=message):
+        fit(small_model(num_classes=5), few, few, TrainingConfig(epochs=1, mixup=mixup), progress=False)
+    with pytest.raises(ValueError, match=message):
+        evaluate(small_model(num_classes=5), few)
+
+
+def test_sets_without_images_are_refused(few, tmp_path):
+    none = few.subset(slice(0, 0))
+    for sets in ((none, few), (few, none)):
+        with pytest.raises(ValueError, match="the train images of fashion-mnist are none"):
+            fit(small_model(), *sets, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="are none"):
+        evaluate(small_model(), none)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -457,6 +511,16 @@ def test_a_compiled_model_trains_alike(few):
 def test_impossible_values_are_refused_by_name(field, value):
     with pytest.raises((TypeError, ValueError), match=rf"^{field} .*{value}"):
         TrainingConfig(**{field: value})
+
+
+def test_values_become_plain_ones():
+    """No others are read back from a checkpoint."""
+    config = TrainingConfig(
+        epochs=np.int64(2), optimizer=np.str_("adam"), learning_rate=np.float32(0.5), warmup_epochs=0, clip_norm=1
+    )
+    assert config == TrainingConfig(epochs=2, optimizer="adam", learning_rate=0.5, warmup_epochs=0.0)
+    kinds = [type(value) for value in (config.epochs, config.optimizer, config.learning_rate, config.warmup_epochs)]
+    assert kinds == [int, str, float, float]
 
 
 def test_unknown_fields_are_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vitcourse import VisionTransformer, ViTConfig, functional, transfer
+from vitcourse import VisionTransformer, ViTConfig, functional, layers, transfer
 
 resample_abs_pos_embed = pytest.importorskip("timm.layers").resample_abs_pos_embed
 
@@ -81,6 +81,24 @@ def test_a_new_head_keeps_everything_else(classes):
     assert not new.training
     assert transfer.with_new_head(old.train().double(), 3).norm.weight.dtype == torch.float64
     assert transfer.with_new_head(old, 3).training
+
+
+def test_a_replaced_head_does_not_hinder_a_new_one():
+    old = model()
+    old.head = torch.nn.Sequential(torch.nn.Dropout(0.1), torch.nn.Linear(36, 11))
+    new = transfer.with_new_head(old, 3)
+    assert new(torch.randn(2, 3, 16, 24)).shape == (2, 3)
+    assert torch.equal(new.norm.weight, old.norm.weight)
+    with pytest.raises(ValueError, match=r"head\.1\.weight.*copy\.deepcopy"):
+        transfer.with_image_size(old, 32)
+
+
+def test_a_hybrid_is_refused_by_name():
+    hybrid = model()
+    hybrid.patch_embedding = layers.ConvolutionalStem(4, 3, 36)
+    for copied in (lambda: transfer.with_new_head(hybrid, 3), lambda: transfer.with_image_size(hybrid, 32)):
+        with pytest.raises(ValueError, match=r"patch_embedding\.features\.0\.weight.*copy\.deepcopy"):
+            copied()
 
 
 def test_classes_are_checked():

@@ -35,7 +35,10 @@ NAN, INF = float("nan"), float("inf")
         (probability, 0, 0.0),
         (probability, np.float64(0.5), 0.5),
         (positive_number, 1, 1.0),
-        (not_negative, 0, 0),
+        (not_negative, 0, 0.0),
+        (not_negative, np.float32(2.5), 2.5),
+        (positive_number, np.float32(0.5), 0.5),
+        (positive_number, np.int64(2), 2.0),
         (not_negative, 2.5, 2.5),
         (true_or_false, False, False),
     ],
@@ -53,7 +56,7 @@ def test_a_fitting_value_comes_back_as_a_plain_python_object(check, value, resul
         *((whole_number, value) for value in (False, np.False_, 0.0, "0", None)),
         *((side_or_pair, value) for value in (True, 32.0, "32", None, (32, 16.0), (32, True))),
         *((probability, value) for value in (True, "0.1", None)),
-        *((positive_number, value) for value in (False, "1", None, [1.0])),
+        *((positive_number, value) for value in (False, np.True_, "1", None, [1.0])),
         *((not_negative, value) for value in (False, "0", None)),
         *((true_or_false, value) for value in (0, 1, "True", None)),
     ],
@@ -89,6 +92,7 @@ def test_a_whole_number_may_have_a_highest():
 
 def test_a_word_must_be_one_of_the_allowed_ones():
     assert one_of("pooling", "cls", ("cls", "mean")) == "cls"
+    assert type(one_of("pooling", np.str_("cls"), ("cls", "mean"))) is str
     with pytest.raises(ValueError, match="pooling must be one of 'cls', 'mean', got 'avg'"):
         one_of("pooling", "avg", ("cls", "mean"))
 

@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     whole.add_argument("--sheet", help="the one that all of them are (default: each is recognised)")
     whole.add_argument("--seed", type=int, default=0, help="of the hidden inputs (default: %(default)s)")
     whole.add_argument("--deadline", help="2026-12-01 or 2026-12-01T23:59; later hand-ins lose --late")
-    whole.add_argument("--late", type=float, default=2.0, help="points off a late mark of 10 (default: %(default)s)")
+    how = "points off a late mark of 10, kept in OUT/scheme.toml for the final mark (default: what stands there, or 2)"
+    whole.add_argument("--late", type=float, help=how)
     whole.add_argument(
         "--attempts", choices=("last", "best"), default="last", help="which counts (default: %(default)s)"
     )
@@ -114,14 +115,15 @@ def _grade_sheet(options: argparse.Namespace) -> int:
 
 
 def _grade_class(options: argparse.Namespace) -> int:
-    from vitcourse.grading import classroom, results, sandbox
+    from vitcourse.grading import classroom, exports, handed_out, marks, project, sandbox, workers
 
-    sheets = classroom.sheets_in(options.sheets)
+    sheets = handed_out.sheets_in(options.sheets)
     if options.sheet and options.sheet not in sheets:
         raise ValueError(f"sheet must be one of {', '.join(map(repr, sheets))}, got {options.sheet!r}.")
-    moment = results.deadline(options.deadline) if options.deadline else None
-    rules = results.Rules(moment, options.late, options.attempts)
-    if sandbox.protection() != "bubblewrap":
+    moment = marks.deadline(options.deadline) if options.deadline else None
+    rules = marks.Rules(moment, options.attempts, project.agreed(options.out, options.late))
+    is_apart = sandbox.protection() == "bubblewrap"  # then on a cluster's machines, too
+    if not is_apart:
         print(
             "Without bubblewrap (Linux) only time, memory and file sizes are limited; see TEACHING.md.", file=sys.stderr
         )
@@ -132,15 +134,15 @@ def _grade_class(options: argparse.Namespace) -> int:
         only=options.sheet,
         seed=options.seed,
         workers=options.workers,
-        limits=sandbox.Limits(seconds=options.seconds),
+        limits=sandbox.Limits(seconds=options.seconds, apart=is_apart),
         hidden=[options.sheets.resolve().parent / "solutions"],
-        mapped=classroom.on_dask(options.dask) if options.dask else None,
+        mapped=workers.on_dask(options.dask) if options.dask else None,
     )
-    chosen = results.write(graded, options.out, rules)
+    chosen = exports.write(graded, options.out, rules)
     if options.gradebook:
         from vitcourse.grading import gradebook
 
-        gradebook.fill(options.gradebook, sheets, chosen, results.by_hand(options.out))
+        gradebook.fill(options.gradebook, sheets, chosen)
     waiting = [mark for mark in chosen if mark.reason]
     print(f"{len(chosen)} lines in {options.out / 'marks.csv'}; {len(waiting)} need a human: see the column reason.")
     return 3 if waiting else 0

@@ -63,7 +63,8 @@ _CHECKS = {
 class ViTConfig:
     """The hyper-parameters of one Vision Transformer, checked when it is made.
 
-    The first thirteen fields carry the Hugging Face names. `image_size` is a side or a pair (height, width), in
+    The first thirteen fields are named as in Hugging Face's `ViTConfig`, but for `num_classes` (`num_labels` there) and
+    `use_faster_attention` (`attn_implementation` there). `image_size` is a side or a pair (height, width), in
     pixels. `position_embedding` is one of "learned", "sinusoidal", "sinusoidal_2d", "none"; `pooling` is "cls" (the
     head reads the [CLS] token) or "mean" (the head reads the mean of the patch tokens, as timm's `avg`).
 
@@ -181,6 +182,9 @@ class ViTConfig:
         """Bytes kept from the forward pass for the backward pass, in training, float32, explicit attention.
 
         Counted are the tensors that autograd saves, each once, parameters apart. Dropout adds its masks.
+
+        Raises:
+            TypeError, ValueError: a `batch_size` that is no positive whole number.
         """
         batch_size = positive_integer("batch_size", batch_size)
         tokens, width, hidden = self.sequence_length, self.hidden_size, self.intermediate_size
@@ -210,6 +214,9 @@ class ViTConfig:
 
         Args:
             changes: further fields, for example `num_classes=10`.
+
+        Raises:
+            TypeError, ValueError: a name that is no variant; changes as in `from_dict`.
         """
         size, _, patch_size = str(name).partition("/")
         if size not in VARIANTS or not patch_size.isdecimal():
@@ -229,7 +236,11 @@ class ViTConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ViTConfig:
-        """The config that a dictionary describes; missing fields take their defaults, unknown ones are refused."""
+        """The config that a dictionary describes; missing fields take their defaults.
+
+        Raises:
+            TypeError, ValueError: a field that is unknown, or a value that the class refuses.
+        """
         return cls(**known_fields(cls, values))
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,5 +252,9 @@ class ViTConfig:
         return json.dumps(self.to_dict(), indent=2)
 
     def replace(self, **changes: Any) -> ViTConfig:
-        """A copy with some fields changed, checked anew."""
+        """A copy with some fields changed, checked anew.
+
+        Raises:
+            TypeError, ValueError: as `from_dict`.
+        """
         return self.from_dict(self.to_dict() | changes)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut: `(B, C, H, W) -> (B, C', H / stride, W / stride)`.
+    """Two 3 x 3 convolutions with a shortcut: `(B, C, H, W) -> (B, C', H / stride, W / stride)`, rounded up.
 
     x <- ReLU(BN(conv(ReLU(BN(conv(x))))) + shortcut(x)) (He et al., 2016, "Deep Residual Learning", figure 2). The
     shortcut is the identity, or a 1 x 1 convolution with BatchNorm where the shape changes.
@@ -30,7 +30,8 @@ class ResidualBlock(nn.Module):
 class ConvolutionalNetwork(nn.Module):
     """A residual network of one block a stage: `(B, C, H, W) -> (B, num_classes)`, for any H and W.
 
-    A 3 x 3 convolution, then stages that halve the sides (all but the first), the mean over places, one linear layer.
+    A 3 x 3 convolution, then stages that halve the sides, rounding up (all but the first), the mean over places, one
+    linear layer.
     With the default widths and three channels it has about as many parameters as the default `ViTConfig`.
 
     Args:

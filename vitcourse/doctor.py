@@ -5,9 +5,11 @@ Longer than 150 lines because each thing that can fail is a function of its own.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata, resources
 
@@ -18,6 +20,8 @@ from vitcourse import places
 COLAB_GPU = "for a GPU: the menu Runtime, Change runtime type, T4 GPU; then run the cells again from the top"
 COLAB_DRIVE = 'to keep them: `from google.colab import drive; drive.mount("/content/drive")`'
 REMEDY = "run `python course.py lab` again, or `pip install --upgrade {name}`"
+REPAIR = "mend what fails above, or else fetch the course again and run `python course.py lab`"
+INCOMPLETE = "this copy of the course is incomplete: fetch it again"
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,11 @@ class Check:
 
 def examine() -> list[Check]:
     """What the course needs, in the order in which to mend what fails. Takes about three seconds."""
-    checks = [_python(), *_packages(), _torchvision()]
+    checks = [Check("python", platform.python_version()), *_packages()]
+    checks.append(_tried("torch + torchvision", _torchvision, "the two don't match: run `python course.py lab` again"))
     with torch.random.fork_rng():
-        checks += [_model(), _training()]
+        checks.append(_tried("VisionTransformer", _model, REPAIR))
+        checks.append(_tried("training", _training, REPAIR))
     return [*checks, *_bundled(), _device(), *_drive()]
 
 
@@ -57,9 +63,12 @@ def as_text(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _python() -> Check:
-    version, ok = platform.python_version(), sys.version_info >= (3, 11)
-    return Check("python", version, ok, "" if ok else "install Python 3.11 or newer")
+def _tried(name: str, try_it: Callable[[], str], remedy: str) -> Check:
+    """What `try_it` found, or the first line of what it raised, with the remedy."""
+    try:
+        return Check(name, try_it())
+    except Exception as error:  # whatever a mismatched pair or a damaged copy raises
+        return Check(name, (str(error).splitlines() or [type(error).__name__])[0], False, remedy)
 
 
 def _packages() -> list[Check]:
@@ -86,54 +95,53 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
 
 
-def _torchvision() -> Check:
-    try:
-        from torchvision.ops import nms
+def _torchvision() -> str:
+    from torchvision.ops import nms
 
-        nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
-    except Exception as error:  # whatever a mismatched pair raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Check("torch + torchvision", reason, False, "the two don't match: run `python course.py lab` again")
-    return Check("torch + torchvision", "match")
+    nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+    return "match"
 
 
-def _model() -> Check:
+def _model() -> str:
     from vitcourse import VisionTransformer, ViTConfig
 
     logits = VisionTransformer(ViTConfig())(torch.zeros(2, 3, 32, 32))
-    return Check("VisionTransformer", f"(2, 3, 32, 32) -> {tuple(logits.shape)}", bool(logits.isfinite().all()))
+    if not logits.isfinite().all():
+        raise ValueError("its logits aren't finite")
+    return f"(2, 3, 32, 32) -> {tuple(logits.shape)}"
 
 
-def _training() -> Check:
+def _training() -> str:
     from vitcourse import VisionTransformer, ViTConfig, data, training
 
     few = data.load("scenes", "train", count=64)
     model = VisionTransformer(ViTConfig(num_classes=8, patch_size=8, num_hidden_layers=1))
     log = training.fit(model, few, few, training.TrainingConfig(epochs=1, batch_size=32, flip=True), progress=False)
-    return Check("training", f"2 steps in {log[0].seconds:.1f} s")
+    return f"2 steps in {log[0].seconds:.1f} s"
 
 
 def _bundled() -> list[Check]:
     from vitcourse import checkpoints
 
     root = resources.files("vitcourse")
-    names = ["data/assets/fashion-mnist.npz", *(f"checkpoints/{name}/model.safetensors" for name in checkpoints.NAMES)]
+    assets = ("data/assets/fashion-mnist.npz", "data/assets/python-topics.txt.gz")
+    names = [*assets, *(f"checkpoints/{name}/model.safetensors" for name in checkpoints.NAMES)]
     missing = [name for name in names if not root.joinpath(name).is_file()]
     if not missing:
         return [Check("data and checkpoints of the course", f"{len(names)} files here")]
-    return [Check(name, "missing", False, "this copy of the course is incomplete: fetch it again") for name in missing]
+    return [Check(name, "missing", False, INCOMPLETE) for name in missing]
 
 
 def _data() -> list[Check]:
-    from vitcourse.data import cifar10, fashion_mnist, yoga_82, yoga_lists
+    from vitcourse.data import cifar10, fashion_mnist, yoga_82
 
-    places = {
+    finders = {
         "fashion-mnist, complete": fashion_mnist.find,
         "cifar-10": lambda: cifar10.find()[1],
-        "yoga-82": lambda: yoga_lists.find(yoga_82.default_folder()),
+        "yoga-82": yoga_82.find,
     }
     checks = []
-    for name, find in places.items():
+    for name, find in finders.items():
         try:
             checks.append(Check(name, str(find())))
         except FileNotFoundError:
@@ -149,18 +157,22 @@ def _mlflow() -> Check:
         return Check("mlflow", "not installed", remedy="if you want to track runs with --mlflow: pip install mlflow")
 
 
+def _in_colab() -> bool:
+    return "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules
+
+
 def _device() -> Check:
     if torch.cuda.is_available():
         return Check("device", f"cuda ({torch.cuda.get_device_name()})")
     if torch.backends.mps.is_available():
         return Check("device", "mps")
     found = f"cpu ({torch.get_num_threads()} threads)"
-    return Check("device", found, remedy=COLAB_GPU if places.in_colab() else "")
+    return Check("device", found, remedy=COLAB_GPU if _in_colab() else "")
 
 
 def _drive() -> list[Check]:
     """In Colab, whether what is trained outlives the session."""
-    if not places.in_colab():
+    if not _in_colab():
         return []
     mounted = places.DRIVE.is_dir()
     found = f"mounted; runs are kept in {places.runs()}" if mounted else "not mounted: runs end with the session"

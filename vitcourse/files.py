@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 
@@ -33,6 +34,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what a process that was killed inside `written_whole(path)` left beside `path`."""
+    path = Path(path)
+    for leftover in path.parent.glob(f".{escape(path.name)}.*.part"):
+        leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:

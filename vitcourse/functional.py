@@ -49,11 +49,14 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     return rearrange(images, "b c (gh p) (gw q) -> b (gh gw) (c p q)", p=patch_size, q=patch_size)
 
 
-def check_patches_fit(images: Tensor, patch_size: int) -> None:
+def check_patches_fit(images: Tensor, patch_size: int, num_channels: int | None = None) -> None:
     """Refuse images `(B, C, H, W)` that can't be cut into whole patches.
 
+    Args:
+        num_channels: how many channels they must have; any number if None.
+
     Raises:
-        ValueError: as `patchify`.
+        ValueError: as `patchify`, or another number of channels.
     """
     if images.ndim != 4:
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}; one image is images[None].")
@@ -65,6 +68,8 @@ def check_patches_fit(images: Tensor, patch_size: int) -> None:
             f"images of {height} x {width} pixels can't be cut into patches of patch_size {patch_size}: "
             f"crop, pad or resize them, or choose a patch_size that divides both sides."
         )
+    if num_channels is not None and images.shape[1] != num_channels:
+        raise ValueError(f"images must have {num_channels} channels, got shape {tuple(images.shape)}.")
 
 
 def unpatchify(patches: Tensor, patch_size: int, image_size: int | tuple[int, int]) -> Tensor:
@@ -74,8 +79,10 @@ def unpatchify(patches: Tensor, patch_size: int, image_size: int | tuple[int, in
         image_size: the side, or (height, width), in pixels.
 
     Raises:
-        ValueError: N or the patch length doesn't fit `image_size` and `patch_size`.
+        ValueError: N or the patch length doesn't fit `image_size` and `patch_size`, or a `patch_size` below 1.
     """
+    if patch_size < 1:
+        raise ValueError(f"patch_size must be at least 1, got {patch_size}.")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     grid_height, grid_width = height // patch_size, width // patch_size
     fits = patches.ndim == 3 and height % patch_size == 0 and width % patch_size == 0
@@ -258,7 +265,7 @@ def rollout(attention: Sequence[Tensor], residual: float = 0.5) -> Tensor:
     and I stands for the residual stream (Abnar and Zuidema, 2020, section 3).
 
     Raises:
-        ValueError: no layers, weights of another shape, or a `residual` outside 0 .. 1.
+        ValueError: no layers, weights of another shape, layers that differ in B or N, or a `residual` outside 0 .. 1.
     """
     if not attention:
         raise ValueError("attention must hold the weights of at least one layer.")
@@ -267,6 +274,11 @@ def rollout(attention: Sequence[Tensor], residual: float = 0.5) -> Tensor:
     for layer, weights in enumerate(attention, start=1):
         if weights.ndim != 4 or weights.shape[-1] != weights.shape[-2]:
             raise ValueError(f"attention of layer {layer} must have shape (B, h, N, N), got {tuple(weights.shape)}.")
+        if weights.shape[::2] != attention[0].shape[::2]:  # one image for all would multiply without complaint
+            raise ValueError(
+                f"attention of layer {layer} must have B and N of layer 1, {tuple(attention[0].shape)}, "
+                f"got {tuple(weights.shape)}."
+            )
     identity = torch.eye(attention[0].shape[-1]).to(attention[0])
     joint = identity
     for weights in attention:

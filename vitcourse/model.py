@@ -125,10 +125,34 @@ class VisionTransformer(nn.Module):
 
         Args:
             notes: further text for the header, for example `data="fashion-mnist"`.
+
+        Raises:
+            TypeError: a note that is no text.
+            ValueError: a note called "config", or weights that aren't those of the config.
+            OSError: a full disk, for example; what was there before stays.
         """
         if "config" in notes:
             raise ValueError("notes must not contain config: the model's own is written.")
+        for name, note in notes.items():
+            if not isinstance(note, str):
+                raise TypeError(f"note {name} must be text, got {note!r} of type {type(note).__name__}; try str(...).")
+        if replaced := self.replaced_weights():
+            raise ValueError(
+                f"model can't be saved with its config, which doesn't describe {', '.join(replaced)}: a part was "
+                "replaced. Keep its state_dict(), for example through vitcourse.storage.write_weights."
+            )
         return write_weights(path, self.state_dict(), {"config": self.config.to_json(), **notes})
+
+    def replaced_weights(self) -> list[str]:
+        """The names of weights that the config doesn't describe, for example after `model.head = nn.Linear(48, 3)`.
+
+        Among them are those that it describes and that aren't there. A model without such can be saved.
+        """
+        with torch.device("meta"):  # shapes only; also draws no random numbers
+            described = type(self)(self.config).state_dict()
+        own = self.state_dict()
+        common = own.keys() & described.keys()
+        return sorted((own.keys() ^ described.keys()) | {n for n in common if own[n].shape != described[n].shape})
 
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> VisionTransformer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 DRIVE = Path("/content/drive/MyDrive")  # where Colab's `drive.mount("/content/drive")` puts it
@@ -17,11 +16,6 @@ def runs(name: str = "") -> Path:
 def data_home() -> Path:
     """The folder for data sets: VITCOURSE_DATA, else on a mounted Drive, else `~/.cache/vitcourse`."""
     return _place("VITCOURSE_DATA", "data", Path.home() / ".cache" / "vitcourse")
-
-
-def in_colab() -> bool:
-    """Whether this is Google Colab."""
-    return "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules
 
 
 def _place(variable: str, on_drive: str, otherwise: Path) -> Path:

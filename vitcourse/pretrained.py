@@ -5,7 +5,8 @@ from __future__ import annotations
 from vitcourse import checkpoints, interop
 from vitcourse.model import VisionTransformer
 
-# Whose errors mean that nothing could be fetched. (A name that doesn't exist is an error of theirs, too.)
+# Whose errors mean that nothing could be fetched. (A name that doesn't exist is an error of theirs, too: the sentence
+# gives their reason.)
 _OF_THE_NETWORK = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3")
 
 
@@ -20,7 +21,8 @@ def load(name: str, *, online: bool = True, otherwise: str = "poses-82") -> tupl
             isn't installed. The sentence says which and why.
 
     Raises:
-        ValueError: a model that ours can't represent, or a checkpoint that there isn't.
+        ValueError: a model that ours can't represent, one without trained weights for each part (without a
+            classification head, for example), or a checkpoint that there isn't.
     """
     if not online:
         return _instead(otherwise, "online is False")
@@ -31,7 +33,8 @@ def load(name: str, *, online: bool = True, otherwise: str = "poses-82") -> tupl
     except Exception as error:
         if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _OF_THE_NETWORK:
             raise
-        return _instead(otherwise, f"{name} could not be fetched ({type(error).__name__})")
+        reason = (str(error).strip().splitlines() or ["without a reason"])[0].rstrip(".")
+        return _instead(otherwise, f"{name} could not be fetched ({type(error).__name__}: {reason})")
 
 
 def _fetch(name: str) -> VisionTransformer:
@@ -42,7 +45,13 @@ def _fetch(name: str) -> VisionTransformer:
         return interop.from_timm(timm.create_model(rest, pretrained=True))
     import transformers
 
-    return interop.from_huggingface(transformers.ViTForImageClassification.from_pretrained(name))
+    theirs, found = transformers.ViTForImageClassification.from_pretrained(name, output_loading_info=True)
+    if found["missing_keys"]:  # transformers draws them at random, and only logs it
+        raise ValueError(
+            f"name {name!r} has no weights for {', '.join(sorted(found['missing_keys']))}: choose a checkpoint with a "
+            "classification head."
+        )
+    return interop.from_huggingface(theirs)
 
 
 def _instead(checkpoint: str, why: str) -> tuple[VisionTransformer, str]:

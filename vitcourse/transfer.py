@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from vitcourse.config import ViTConfig
 from vitcourse.functional import resize_positions
 from vitcourse.model import VisionTransformer
 from vitcourse.validation import positive_integer
@@ -16,11 +17,12 @@ def with_new_head(model: VisionTransformer, num_classes: int) -> VisionTransform
     same: other classes need another head.
 
     Raises:
-        TypeError, ValueError: a number of classes that is no positive whole number.
+        TypeError, ValueError: a number of classes that is no positive whole number, or a model in which a part of the
+            body was replaced (a convolutional stem, for example).
     """
     config = model.config.replace(num_classes=positive_integer("num_classes", num_classes))
     weights = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head.")}
-    return _copied(model, VisionTransformer(config), weights, missing={"head.weight", "head.bias"})
+    return _copied(model, config, weights, new_head=True)
 
 
 def with_image_size(
@@ -34,14 +36,15 @@ def with_image_size(
         mode: as in `functional.resize_positions`.
 
     Raises:
-        TypeError, ValueError: an image size that can't be cut into patches, or another mode.
+        TypeError, ValueError: an image size that can't be cut into patches, another mode, or a model in which a part
+            was replaced.
     """
     config = model.config.replace(image_size=image_size)
     weights = dict(model.state_dict())
     name = "position_embedding.positions"
     if name in weights:
         weights[name] = resize_positions(weights[name], model.config.grid_size, config.grid_size, mode)
-    return _copied(model, VisionTransformer(config), weights, missing=set())
+    return _copied(model, config, weights)
 
 
 def freeze_body(model: VisionTransformer, frozen: bool = True) -> VisionTransformer:
@@ -55,10 +58,15 @@ def freeze_body(model: VisionTransformer, frozen: bool = True) -> VisionTransfor
 
 
 def _copied(
-    model: VisionTransformer, new: VisionTransformer, weights: dict[str, torch.Tensor], missing: set[str]
+    model: VisionTransformer, config: ViTConfig, weights: dict[str, torch.Tensor], *, new_head: bool = False
 ) -> VisionTransformer:
-    """`new` with copies of `weights`, on the device and in the dtype and mode of `model`."""
-    keys = new.load_state_dict(weights, strict=False)
-    assert set(keys.missing_keys) == missing
-    assert not keys.unexpected_keys
+    """One of `config` with copies of `weights`, on the device and in the dtype and mode of `model`."""
+    replaced = [name for name in model.replaced_weights() if not (new_head and name.startswith("head."))]
+    if replaced:
+        raise ValueError(
+            f"model can't be copied by its config, which doesn't describe {', '.join(replaced)}: a part was replaced. "
+            "Copy it with copy.deepcopy and change the copy."
+        )
+    new = VisionTransformer(config)
+    new.load_state_dict(weights, strict=not new_head)
     return new.to(model.class_token).train(model.training)

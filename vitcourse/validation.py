@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import fields
+from numbers import Real
 from typing import Any
 
 
@@ -81,14 +82,14 @@ def positive_number(name: str, value: Any) -> float:
 
 
 def not_negative(name: str, value: Any) -> float:
-    """`value`, a number of at least 0.
+    """`value` as a float of at least 0.
 
     Raises:
         TypeError: no number.
         ValueError: negative, infinite or NaN.
     """
-    number = _number(name, value)
-    if not 0 <= number < math.inf:
+    value = _number(name, value)
+    if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be at least 0 and finite, got {value!r}.")
     return value
 
@@ -105,14 +106,14 @@ def true_or_false(name: str, value: Any) -> bool:
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """`value`, one of the `allowed` words.
+    """The one of the `allowed` words that equals `value`.
 
     Raises:
         ValueError: another one.
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-    return value
+    return allowed[allowed.index(value)]  # Python's own text, where `value` is NumPy's
 
 
 def known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +141,6 @@ def _integer(name: str, value: Any) -> int:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real, too
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}.")
     return float(value)

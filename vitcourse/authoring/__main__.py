@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vitcourse.authoring import address, notebooks, sheets
+from vitcourse.authoring import address, notebooks, sheets, translation
 from vitcourse.files import written_whole
 
 
@@ -26,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("sheets", help="generate exercises/ from solutions/")
     pages = commands.add_parser("pages", help="write every notebook and sheet as a page to read without a network")
     pages.add_argument("target", type=Path, help="the folder for the pages")
+    other = commands.add_parser("translate", help="make or refresh a translation, and say what is still to translate")
+    other.add_argument("notebook", type=Path, help="the original, such as notebooks/00-start-here.ipynb")
+    other.add_argument("language", help="two letters, such as es")
+    other.add_argument("--done", nargs="+", default=[], metavar="ID", help="cells that are translated as they are")
     stamp = commands.add_parser("stamp", help="write the repository's address everywhere")
     stamp.add_argument("address", help="owner/name")
     options = parser.parse_args(arguments)
@@ -50,6 +54,12 @@ def _normalise(options: argparse.Namespace) -> int:
         if not options.check:
             notebooks.write(notebooks.read(path), path)
     return int(options.check and bool(different))
+
+
+def _translate(options: argparse.Namespace) -> int:
+    for cell in translation.translate(options.notebook, options.language, options.done):
+        print(cell)
+    return 0
 
 
 def _picture(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ PATTERNS = (
     "CONTRIBUTING.md",
     "TEACHING.md",
     "pyproject.toml",
-    "notebooks/*.ipynb",
+    "notebooks/**/*.ipynb",
     "notebooks/*.md",
     "exercises/**/*.ipynb",
     "solutions/**/*.ipynb",
@@ -37,18 +37,21 @@ def files(root: Path) -> list[Path]:
 def stamp(root: Path, address: str) -> list[Path]:
     """Write `owner/name` wherever the old address stands, and return the changed files.
 
+    pyproject.toml, which says what the old address is, comes last: after an interruption a second call does the rest.
+
     Raises:
         ValueError: an address that isn't `owner/name` or `https://github.com/owner/name`.
     """
     new = address.removeprefix(HOST).removesuffix(".git").strip("/")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", new):
         raise ValueError(f"address must be owner/name or {HOST}owner/name, got {address!r}.")
-    old, changed = current(root), []
-    for path in files(root):
+    old, changed = re.compile(rf"(?<![\w.-]){re.escape(current(root))}(?![\w-])"), []
+    for path in sorted(files(root), key=lambda path: path == root / "pyproject.toml"):
         text = path.read_text(encoding="utf-8")
-        if old in text and old != new:
+        stamped = old.sub(new, text)
+        if stamped != text:
             with written_whole(path) as temporary:
-                temporary.write_text(text.replace(old, new), encoding="utf-8", newline="\n")
+                temporary.write_text(stamped, encoding="utf-8", newline="\n")
             changed.append(path)
     return changed
 

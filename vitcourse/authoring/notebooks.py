@@ -14,7 +14,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-KEPT_CELL_METADATA = ("nbgrader", "tags")
+KEPT_CELL_METADATA = ("nbgrader", "tags", "translates")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -92,12 +92,20 @@ def picture(notebook: NotebookNode, cell_id: str) -> bytes:
 def execute(path: Path, timeout: int = 300) -> None:
     """Run a notebook from top to bottom in its own folder and write it back with its outputs.
 
+    Args:
+        timeout: seconds for each cell.
+
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell failed; the file stays as it was.
+        ValueError: a cell failed, took too long or ended the kernel; the file stays as it was.
     """
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
 
     notebook = read(path)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False).execute()
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False)
+    try:
+        client.execute()
+    except (CellControlSignal, DeadKernelError) as error:  # a failed cell, one that took too long
+        raise ValueError(f"notebook {str(path)!r} can't be executed: {error}") from None
     write(notebook, path)

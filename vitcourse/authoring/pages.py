@@ -28,7 +28,9 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mermaidjs %}{% endblock %}"""
 SUMMARY = re.compile(r"<summary>.*?</summary>")  # Markdown leaves formulas in raw HTML alone
 FOLDERS = ("notebooks", "exercises")
-WORDS = re.compile(r"<details><summary>Figure \d+ in words</summary>\s*(.*?)\s*</details>", re.DOTALL)
+WORDS = re.compile(
+    r"<details><summary>(?:Figure \d+ in words|Figura \d+ en palabras)</summary>\s*(.*?)\s*</details>", re.DOTALL
+)
 
 
 def write(root: Path, target: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any
 
 from vitcourse.model import VisionTransformer
+from vitcourse.validation import one_of
 
 NAMES = ("cifar-10", "cifar-10-larger", "fashion-mnist", "poses-6", "poses-20", "poses-82", "scenes")
 
@@ -20,7 +21,6 @@ def load(name: str = "fashion-mnist", **changes: Any) -> VisionTransformer:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
+    one_of("name", name, NAMES)
     with resources.as_file(resources.files("vitcourse.checkpoints").joinpath(name, "model.safetensors")) as path:
         return VisionTransformer.load(path, **changes)

@@ -62,6 +62,8 @@ def _tensors(expected: Tensor, got: Value, name: str) -> str:
         return f"{name} has shape {tuple(got.shape)}; expected {tuple(expected.shape)}."
     if _kind(got) != _kind(expected):
         return f"{name} holds {got.dtype}; expected {expected.dtype}."
+    if _kind(expected) == "complex":
+        return _tensors(torch.view_as_real(expected), torch.view_as_real(got), name)
     if _kind(expected) == "floating-point":
         if got.isnan().any() and not expected.isnan().any():
             return f"{name} holds nan."

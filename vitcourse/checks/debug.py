@@ -29,7 +29,6 @@ from torch.testing import assert_close
 from vitcourse import functional, layers
 from vitcourse.checks import broken
 from vitcourse.checks.exercise import Case, Exercise
-from vitcourse.checks.report import Report
 from vitcourse.checks.watch import Outcome, line_of, sentence
 
 PASSES, FAILS, RETURNS, STOPS = "passes", "fails", "returns False", "stops"
@@ -465,37 +464,22 @@ class TestTask(Exercise):
                     return name
         return ""
 
-    def judge(self, outcomes: Sequence[Outcome], seed: int, refused: str = "") -> Report:
-        """Read the verdict that `run` reached beside the learner's code."""
-        if refused:
-            return Report(self.name, self.points, self.section, seed, state="wrong", problem=refused)
-        cases = self.inputs(seed)
-        tested = tuple(case.note for case in cases)
-        printed = next((outcome.printed for outcome in outcomes if outcome.printed), "")
-        report = Report(self.name, self.points, self.section, seed, tested=tested, printed=printed)
-        for number, (case, got) in enumerate(zip(cases, outcomes, strict=False), 1):
-            if got.unfilled:
-                return report.changed(state="unfilled")
+    def _findings(self, cases: Sequence[Case], outcomes: Sequence[Outcome], seed: int) -> Iterator[dict[str, Any]]:
+        """From the verdict that `run` reached beside the learner's code."""
+        for got in outcomes[: len(cases)]:
             found = str(got.values.get("found", ""))
             if got.timed_out:
                 found = f"It did not return within {self.seconds:g} seconds. Look for a loop that never ends."
             elif "found" not in got.values:
                 found = f"It raised {got.error}" if got.error else "Nothing came out."
-            if not found:
-                continue
             belief = next((mistake for mistake in self.mistakes if mistake.name == got.values.get("cause")), None)
-            return report.changed(
-                state="wrong",
-                problem=found,
-                belief=belief.message if belief else "",
-                belief_name=belief.name if belief else "",
-                case=case.note,
-                line=str(got.values.get("where", "")) or got.line,
-                number=number,
-            )
-        if len(outcomes) < len(cases):
-            return report.changed(state="wrong", problem="Nothing came out.", case=cases[len(outcomes)].note)
-        return report.changed(state="right", score=1.0)
+            wrong = {
+                "problem": found,
+                "belief": belief.message if belief else "",
+                "belief_name": belief.name if belief else "",
+                "line": str(got.values.get("where", "")) or got.line,
+            }
+            yield wrong if found else {}
 
 
 def _found(trials: Sequence[Trial]) -> tuple[str, Trial | None]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from vitcourse.checks.report import Points, Report
 from vitcourse.checks.watch import Outcome, watch
 
 SECONDS = 5.0
+PATIENCE = 600.0  # seconds for a right answer on one case: how busy a machine is says nothing about the learner
 
 
 @dataclass(frozen=True)
@@ -120,57 +121,37 @@ class Exercise:
             return "This is the package's own; write yours."
         return ""
 
-    def observe(self, answer: Any, seed: int, repeat: bool | None = None) -> list[Outcome]:
+    def observe(self, answer: Any, seed: int) -> list[Outcome]:
         """Try an answer on the cases of `seed`; stops at a time-out and at a task that isn't filled in."""
         outcomes: list[Outcome] = []
-        repeat = self.repeat if repeat is None else repeat
         deadline = time.monotonic() + self.seconds
         for case in self.inputs(seed):
             left = max(0.1, deadline - time.monotonic())
             with watched(self.may_use, self.reference) as borrowed:
-                outcome = watch(functools.partial(self.run, answer), case.arguments, left, repeat)
+                outcome = watch(functools.partial(self.run, answer), case.arguments, left, self.repeat)
             outcomes.append(replace(outcome, borrowed=borrowed[0]) if borrowed else outcome)
             if outcomes[-1].timed_out or outcomes[-1].unfilled:
                 break
         return outcomes
 
     def judge(self, outcomes: Sequence[Outcome], seed: int, refused: str = "") -> Report:
-        """Compare what came out with what should have, and find the belief that leads there."""
+        """Compare what came out with what should have, and find the belief that leads there.
+
+        Raises:
+            TimeoutError: a right answer took more than `PATIENCE`.
+        """
+        report = Report(self.name, self.points, self.section, seed)
         if refused:
-            return Report(self.name, self.points, self.section, seed, state="wrong", problem=refused)
+            return report.changed(state="wrong", problem=refused)
         cases = self.inputs(seed)
-        expected = self.observe(self.reference, seed, repeat=False)
-        report = Report(
-            exercise=self.name,
-            points=self.points,
-            section=self.section,
-            seed=seed,
-            tested=tuple(case.note for case in cases),
-            printed=next((outcome.printed for outcome in outcomes if outcome.printed), ""),
-        )
-        for index, (case, wanted, got) in enumerate(zip(cases, expected, outcomes, strict=False)):
-            if got.unfilled:
+        printed = next((outcome.printed for outcome in outcomes if outcome.printed), "")
+        report = report.changed(tested=tuple(case.note for case in cases), printed=printed)
+        for number, wrong in enumerate(self._findings(cases, outcomes, seed), 1):
+            if outcomes[number - 1].unfilled:
                 return report.changed(state="unfilled")
-            problem = self._problem(wanted, got)
-            if not problem:
-                continue
-            borrowed = any(outcome.borrowed for outcome in outcomes)
-            share = self._share(expected, outcomes) if self.partial and not borrowed else 0.0
-            no_belief = got.timed_out or got.borrowed
-            belief, sure = (None, False) if no_belief else self._belief(expected, outcomes, seed)
-            return report.changed(
-                state="wrong",
-                score=share,
-                problem=problem,
-                belief=belief.message if belief else "",
-                belief_name=belief.name if belief and sure else "",
-                case=case.note,
-                arguments=dict(case.arguments),
-                expected={} if got.borrowed else dict(wanted.values),
-                got={} if got.borrowed else dict(got.values),
-                line=got.line,
-                number=index + 1,
-            )
+            if wrong:
+                case = cases[number - 1].note
+                return report.changed(**{"state": "wrong", "case": case, "number": number} | wrong)
         if len(outcomes) < len(cases):
             return report.changed(state="wrong", problem="Nothing came out.", case=cases[len(outcomes)].note)
         return report.changed(state="right", score=1.0)
@@ -195,6 +176,38 @@ class Exercise:
         return Points(report)
 
     # ---- inside
+
+    def _findings(self, cases: Sequence[Case], outcomes: Sequence[Outcome], seed: int) -> Iterator[dict[str, Any]]:
+        """For each case that was tried, the fields of the report that say what is wrong; empty where nothing is."""
+        expected = self._expected(cases)
+        for case, wanted, got in zip(cases, expected, outcomes, strict=False):
+            problem = "" if got.unfilled else self._problem(wanted, got)
+            if not problem:
+                yield {}
+                continue
+            borrowed = any(outcome.borrowed for outcome in outcomes)
+            no_belief = got.timed_out or got.borrowed
+            belief, sure = (None, False) if no_belief else self._belief(expected, outcomes, seed)
+            yield {
+                "score": self._share(expected, outcomes) if self.partial and not borrowed else 0.0,
+                "problem": problem,
+                "belief": belief.message if belief else "",
+                "belief_name": belief.name if belief and sure else "",
+                "arguments": dict(case.arguments),
+                "expected": {} if got.borrowed else dict(wanted.values),
+                "got": {} if got.borrowed else dict(got.values),
+                "line": got.line,
+            }
+
+    def _expected(self, cases: Sequence[Case]) -> list[Outcome]:
+        right = functools.partial(self.run, self.reference)
+        expected = [watch(right, case.arguments, PATIENCE, repeat=False) for case in cases]
+        if any(outcome.timed_out for outcome in expected):
+            raise TimeoutError(
+                f"{self.name}: a right answer took more than {PATIENCE:g} s here, so nothing can be judged; "
+                "try again when this machine is less busy."
+            )
+        return expected
 
     def _problem(self, wanted: Outcome, got: Outcome) -> str:
         """What is wrong with one outcome, or ""."""

@@ -373,9 +373,9 @@ def _stochastic(generator: Generator, *shape: int) -> Tensor:
 
 
 def _rollout_cases(generator: Generator) -> Iterator[Case]:
-    for layers, B, h, L in ((2, 2, 3, 4), (4, 3, 2, integer(5, 6, generator))):
-        weights = [_stochastic(generator, B, h, L, L) for _ in range(layers)]
-        yield Case(f"{layers} layers, B = {B}, h = {h}, L = {L}", {"weights": weights})
+    for layers, B, h, T in ((2, 2, 3, 4), (4, 3, 2, integer(5, 6, generator))):
+        weights = [_stochastic(generator, B, h, T, T) for _ in range(layers)]
+        yield Case(f"{layers} layers, B = {B}, h = {h}, T = {T}", {"weights": weights})
 
 
 def _layer(A: Tensor) -> Tensor:
@@ -421,7 +421,7 @@ _beliefs(
     ),
     mean_over_pictures_for_heads=(
         "The mean runs over the pictures, axis 0, and their maps are mixed. Heads are axis 1.",
-        "`mean(dim=0)`, right for one picture's weights (h, L, L), as in many notebooks, used on a batch.",
+        "`mean(dim=0)`, right for one picture's weights (h, T, T), as in many notebooks, used on a batch.",
         lambda weights: _rolled(weights, heads=lambda w: w.mean(dim=0)),
     ),
     not_halved=(
@@ -456,7 +456,7 @@ _beliefs(
         lambda weights: _rolled(weights, heads=lambda w: w.sum(dim=1)),
     ),
     row_of_cls_alone=(
-        "You return the row of [CLS] alone. Here the whole matrix is asked for, `(B, L, L)`; task 6.4 picks the row.",
+        "You return the row of [CLS] alone. Here the whole matrix is asked for, `(B, T, T)`; task 6.4 picks the row.",
         "`result[0, 0, 1:]` at the end of vit_rollout.py in jacobgil/vit-explain",
         lambda weights: _rolled(weights)[:, 0, 1:],
     ),
@@ -568,8 +568,8 @@ _beliefs(
 
 def _distance_cases(generator: Generator) -> Iterator[Case]:
     for B, h, grid_size, P in ((1, 2, (1, 3), 4), (4, 3, (2, 5), integer(3, 7, generator))):
-        L = grid_size[0] * grid_size[1] + 1
-        arguments = {"weights": _stochastic(generator, B, h, L, L), "grid_size": grid_size, "patch_size": P}
+        T = grid_size[0] * grid_size[1] + 1
+        arguments = {"weights": _stochastic(generator, B, h, T, T), "grid_size": grid_size, "patch_size": P}
         yield Case(f"B = {B}, h = {h}, {grid_size[0]} x {grid_size[1]} patches, P = {P}", arguments)
 
 
@@ -815,7 +815,7 @@ collect_weights = Exercise(
 _beliefs(
     collect_weights,
     tokens_for_weights=(
-        "Your hook keeps what the attention returns: tokens, `(B, L, D)`. Weights are made inside and not returned. "
+        "Your hook keeps what the attention returns: tokens, `(B, T, D)`. Weights are made inside and not returned. "
         "Ask the module for them, or compute them from its input.",
         "The first cell on hooks in notebook 09, section 1, and PyTorch's own examples of forward hooks.",
         lambda model, images: _collect(model, images, keep=lambda module, given, output: output),
@@ -910,7 +910,7 @@ def error_swallowed(model, images):
 _beliefs(
     collect_weights,
     heads_averaged=(
-        "Heads are averaged, shape `(B, L, L)`. Keep them apart: `(B, h, L, L)`.",
+        "Heads are averaged, shape `(B, T, T)`. Keep them apart: `(B, h, T, T)`.",
         "torch.nn.MultiheadAttention averages its weights over heads by default (average_attn_weights=True).",
         lambda model, images: _collect(model, images, keep=lambda *given: _weights(*given).mean(dim=1)),
     ),

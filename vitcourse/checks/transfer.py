@@ -365,7 +365,7 @@ def _trainable_cases(generator: Generator) -> Iterator[Case]:
         model = _vit(generator, integer(4, 9, generator), width=2 * integer(3, 6, generator))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.split(".")[0] in free)
-        size = f"D = {model.config.hidden_size}, K = {model.config.num_classes}"
+        size = f"D = {model.config.hidden_size}, n_c = {model.config.num_classes}"
         yield Case(f"{size}; free: {' and '.join(free)}", {"model": model, "sizes": size})
 
 
@@ -386,7 +386,7 @@ _beliefs(
         lambda model: sum(parameter.numel() for parameter in model.parameters()),
     ),
     tensors_counted=(
-        "This counts tensors. A weight matrix of shape (K, D) is one tensor and K D numbers.",
+        "This counts tensors. A weight matrix of shape (n_c, D) is one tensor and n_c D numbers.",
         "len(list(model.parameters())), a common first try in questions on counting parameters.",
         lambda model: sum(parameter.requires_grad for parameter in model.parameters()),
     ),
@@ -397,7 +397,7 @@ _beliefs(
     ),
     always_the_head=(
         "These are the numbers of the head, whatever is frozen. Ask each parameter whether it can learn.",
-        "D K + K, right for a probe, taken for the rule.",
+        "D n_c + n_c, right for a probe, taken for the rule.",
         lambda model: sum(parameter.numel() for parameter in model.head.parameters()),
     ),
 )
@@ -760,7 +760,7 @@ _beliefs(
         lambda train, test: _majority(train, train),
     ),
     chance=(
-        "This is chance, 1/K. Always saying the largest class is usually better.",
+        "This is chance, 1/n_c. Always saying the largest class is usually better.",
         "Chance in place of the majority: the 1/82 that notebook 12, section 7, warns of.",
         lambda train, test: 1 / len(torch.cat([train, test]).unique()),
     ),
@@ -858,7 +858,7 @@ _beliefs(
         functools.partial(_divided, dim=0),
     ),
     only_classes_that_occur=(
-        "Only classes that occur have a row. The matrix is always K x K, if need be with rows of zeros.",
+        "Only classes that occur have a row. The matrix is always n_c x n_c, if need be with rows of zeros.",
         "sklearn.metrics.confusion_matrix without `labels` (its documentation: those that appear at least once)",
         _known_classes,
     ),
@@ -870,7 +870,7 @@ _beliefs(
         ),
     ),
     no_minlength=(
-        "`bincount` ends at the largest pair that occurs, so there are too few numbers for K rows. Use `minlength`.",
+        "`bincount` ends at the largest pair that occurs, so there are too few numbers for n_c rows. Use `minlength`.",
         lambda predictions, labels, classes: (labels * classes + predictions).bincount().view(classes, classes),
     ),
 )
@@ -1156,7 +1156,7 @@ _beliefs(
         {"end": True},
     ),
     never_in_training_mode=(
-        "It learns in evaluation mode: dropout never acts. Switch to training mode first, also if the body is frozen.",
+        "It learns in evaluation mode: dropout never acts. Switch to training mode first.",
         "https://github.com/facebookresearch/FixRes/issues/9 (there on purpose, and asked about)",
         {"mode": False},
     ),

@@ -1562,7 +1562,7 @@ class one_position_a_pixel(_ViT):
 
 
 @ViT.mistake(
-    "The head has no bias: K numbers are missing.",
+    "The head has no bias: n_c numbers are missing.",
     source="`bias=False` in the last layer, as in language models: expected, no published case found.",
 )
 class head_without_bias(_ViT):
@@ -1804,7 +1804,7 @@ def without_the_minus(num_classes):
 
 
 @first_loss.mistake(
-    "This is the loss of guessing wrong, 1 - 1/K. Cross-entropy is no share of errors: it takes a logarithm.",
+    "This is the loss of guessing wrong, 1 - 1/n_c. Cross-entropy is no share of errors: it takes a logarithm.",
     source="The error rate of guessing taken for the loss.",
 )
 def the_error_rate(num_classes):
@@ -1812,7 +1812,8 @@ def the_error_rate(num_classes):
 
 
 @first_loss.mistake(
-    "This leaves the true class out of the count: K - 1 instead of K. An untrained model gives all K classes the same.",
+    "This leaves the true class out of the count: n_c - 1 instead of n_c. An untrained model gives all n_c classes "
+    "the same.",
     source="The belief that the loss counts the wrong classes only.",
 )
 def wrong_classes_only(num_classes):

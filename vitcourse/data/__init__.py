@@ -7,7 +7,6 @@ from typing import Any
 
 from vitcourse.data import cifar10, fashion_mnist, poses, scenes, yoga_82
 from vitcourse.data.image_set import SPLITS, ImageSet
-from vitcourse.places import data_home as home
 from vitcourse.validation import one_of
 
 _SETS = {
@@ -48,4 +47,4 @@ def options_of(name: str) -> tuple[str, ...]:
     return tuple(inspect.signature(_SETS[name]).parameters)[1:]
 
 
-__all__ = ["NAMES", "SPLITS", "ImageSet", "home", "load", "options_of"]
+__all__ = ["NAMES", "SPLITS", "ImageSet", "load", "options_of"]

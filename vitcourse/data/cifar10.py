@@ -18,7 +18,7 @@ from vitcourse.data import class_folders
 from vitcourse.data.image_files import resized
 from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import rank_within_class
-from vitcourse.places import data_home as home
+from vitcourse.places import data_home
 from vitcourse.validation import one_of
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -51,7 +51,7 @@ def load(split: str, *, size: int = PIXELS, folder: str | Path | None = None) ->
     Args:
         size: height and width; other than 32, the images are scaled (bilinear, antialiased).
         folder: holds `train/<class>/*` and `test/<class>/*`, or the original `cifar-10-batches-py`, itself or one
-            level down; by default `cifar-10` in `vitcourse.data.home()`.
+            level down; by default `cifar-10` in `vitcourse.places.data_home()`.
 
     Raises:
         FileNotFoundError: the set isn't there.
@@ -89,7 +89,7 @@ def load(split: str, *, size: int = PIXELS, folder: str | Path | None = None) ->
 
 def default_folder() -> Path:
     """Where the set is looked for when no folder is named."""
-    return home() / "cifar-10"
+    return data_home() / "cifar-10"
 
 
 def find(folder: str | Path | None = None) -> tuple[str, Path]:

@@ -16,10 +16,15 @@ from vitcourse.progress import ProgressBar
 PARTS = ("train", "test")
 
 
+def with_subfolders(folder: Path) -> list[Path]:
+    """`folder` and the folders directly below it by name, where something that was unpacked may lie."""
+    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [folder, *below]
+
+
 def find(folder: Path) -> Path | None:
     """The folder that holds `train` and `test`: `folder` itself or one directly below it."""
-    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    return next((place for place in (folder, *below) if all((place / part).is_dir() for part in PARTS)), None)
+    return next((place for place in with_subfolders(folder) if all((place / part).is_dir() for part in PARTS)), None)
 
 
 def files(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], list[int]]:

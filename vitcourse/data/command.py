@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 from vitcourse import data
-from vitcourse.data import archives, check, cifar10, fashion_mnist, yoga_82, yoga_lists
-from vitcourse.data.download import fetch, file_md5
+from vitcourse.data import check, cifar10, fashion_mnist, yoga_82
+from vitcourse.data.fetching import fetch_cifar10, fetch_fashion
+from vitcourse.places import data_home
 from vitcourse.validation import one_of
 
 GENERATED = {"poses": "stick figures, 6 / 20 / 82 classes", "scenes": "coloured shapes, every pixel known"}
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the options ask for: 0, or 1 if a set that was checked has a fault.
+    """Do what the options ask for: 0, or 1 if a set that was checked has a fault, or one can't be fetched (Yoga-82).
 
     Raises:
         OSError, ValueError: it went wrong, with one sentence that says why.
@@ -77,7 +78,7 @@ def table() -> str:
             what, rights = "colour photographs, 10 classes", "none stated, to be cited"
             rows.append((name, what, "47,500 / 2,500 / 10,000", "170 MB", here, rights))
         elif name == "yoga-82":
-            here = _where(lambda: yoga_lists.find(yoga_82.default_folder()), yoga_82.default_folder())
+            here = _where(yoga_82.find, yoga_82.default_folder())
             rows.append((name, "yoga poses, 6 / 20 / 82 classes", "28,400 listed", "-", here, "the images' owners'"))
         else:
             module = sys.modules[data._SETS[name].__module__]
@@ -86,48 +87,8 @@ def table() -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(
-        [*lines, "", f"Sets are looked for in {data.home()}; the environment variable VITCOURSE_DATA moves it."]
+        [*lines, "", f"Sets are looked for in {data_home()}; the environment variable VITCOURSE_DATA moves it."]
     )
-
-
-def fetch_cifar10(folder: Path | None = None, archive: Path | None = None) -> str:
-    """Unpack `archive`, or one that lies in `folder`, or download one; and say where the set is.
-
-    Raises:
-        FileNotFoundError: no such archive.
-        ValueError: an archive that is damaged, or holds something else.
-        OSError: no address gave the archive, or the disk is full.
-    """
-    folder = folder or cifar10.default_folder()
-    if archive is None:
-        with suppress(FileNotFoundError):
-            return f"CIFAR-10 is here already: {cifar10.find(folder)[1]}."
-        lying = [folder / name for name in (cifar10.ARCHIVE, cifar10.JPEG_ARCHIVE) if (folder / name).is_file()]
-        archive = lying[0] if lying else None
-    elif not archive.is_file():
-        raise FileNotFoundError(f"archive {str(archive)!r} is not a file.")
-    downloaded = archive is None
-    if downloaded:
-        archive = fetch(cifar10.URLS, folder / cifar10.ARCHIVE, cifar10.MD5, otherwise=cifar10.OFFLINE)
-    elif archive.name == cifar10.ARCHIVE and (found := file_md5(archive)) != cifar10.MD5:
-        raise ValueError(f"archive {str(archive)!r} has md5 {found} instead of {cifar10.MD5}: copy or fetch it again.")
-    archives.unpack(archive, folder, "CIFAR-10")
-    if downloaded:
-        archive.unlink()
-    return f"CIFAR-10 is in {cifar10.find(folder)[1]}."
-
-
-def fetch_fashion(folder: Path | None = None) -> str:
-    """Download the four files of the complete Fashion-MNIST, and say where they are.
-
-    Raises:
-        OSError: no address gave one of them, or the disk is full.
-    """
-    folder = folder or fashion_mnist.default_folder()
-    otherwise = "Without a network, use the bundled subset, or Debian's package dataset-fashion-mnist."
-    for name, md5 in fashion_mnist.MD5.items():
-        fetch([host + name for host in fashion_mnist.HOSTS], folder / name, md5, otherwise=otherwise)
-    return f"The complete Fashion-MNIST is in {folder}."
 
 
 def _check(name: str, folder: Path | None) -> check.Report:
@@ -139,7 +100,7 @@ def _check(name: str, folder: Path | None) -> check.Report:
     return check.loaded({split: data.load(name, split) for split in data.SPLITS})
 
 
-def _where(find, default: Path) -> str:
+def _where(find: Callable[[], Path], default: Path) -> str:
     try:
         return f"yes, {find()}"
     except FileNotFoundError:

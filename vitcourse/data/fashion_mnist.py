@@ -20,7 +20,7 @@ import torch
 from vitcourse.data.image_files import resized
 from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import rank_within_class
-from vitcourse.places import data_home as home
+from vitcourse.places import data_home
 from vitcourse.validation import one_of
 
 CLASS_NAMES = (
@@ -59,8 +59,8 @@ def load(split: str, *, complete: bool = False, size: int = 32, folder: str | Pa
     Args:
         size: height and width; other than 32, the images with their border are scaled (bilinear, antialiased).
         folder: holds the four original `.gz` files, itself or in torchvision's `FashionMNIST/raw`; by default
-            `fashion-mnist` in `vitcourse.data.home()`, or else where Debian's package `dataset-fashion-mnist` puts
-            them.
+            `fashion-mnist` in `vitcourse.places.data_home()`, or else where Debian's package
+            `dataset-fashion-mnist` puts them.
 
     Raises:
         FileNotFoundError: the complete set isn't there.
@@ -110,7 +110,7 @@ def bundled_subset(split: str, folder: str | Path | None = None) -> tuple[np.nda
 
 def default_folder() -> Path:
     """Where `python -m vitcourse data fetch fashion-mnist` puts the complete set."""
-    return home() / "fashion-mnist"
+    return data_home() / "fashion-mnist"
 
 
 def find(folder: str | Path | None = None, part: str = "train") -> Path:

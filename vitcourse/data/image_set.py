@@ -29,6 +29,10 @@ class ImageSet:
         size: height and width of what a model sees. Stored images may be larger: training cuts this out at a random
             place, `inputs` in the middle. By default all of the image.
         annotations: whatever else is known of each image, by name: tensors `(N, ...)` or tuples of N texts.
+
+    Raises:
+        ValueError: images that aren't uint8 of shape `(N, C, H, W)`; labels, annotations, `mean` or `std` of another
+            number; labels that aren't int64 or no index into `class_names`; a `size` larger than the images.
     """
 
     name: str
@@ -43,8 +47,27 @@ class ImageSet:
     annotations: Mapping[str, Tensor | tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        shape = tuple(self.images.shape)
+        kind = self.images.dtype if isinstance(self.images, Tensor) else torch.uint8  # which files are decoded to
+        if len(shape) != 4 or kind != torch.uint8:
+            raise ValueError(f"images must be uint8 of shape (N, C, H, W), got {kind} of shape {shape}.")
+        count, channels, height, width = shape
+        if self.labels.shape != (count,) or self.labels.dtype != torch.int64:
+            found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
+            raise ValueError(f"labels must be int64 of shape ({count},), one for each image, got {found}.")
+        if count and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            found = f"{self.labels.min()} to {self.labels.max()}"
+            raise ValueError(f"labels must index the {len(self.class_names)} class_names, got {found}.")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != channels:
+                raise ValueError(f"{name} must hold a number for each of {channels} channels, got {values}.")
+        for name, values in self.annotations.items():
+            if len(values) != count:
+                raise ValueError(f"annotation {name!r} must have {count} entries, one an image, got {len(values)}.")
         if self.size is None:
-            object.__setattr__(self, "size", tuple(self.images.shape[-2:]))
+            object.__setattr__(self, "size", (height, width))
+        if self.size[0] > height or self.size[1] > width:
+            raise ValueError(f"size must fit into the stored images, {height} x {width}, got {tuple(self.size)}.")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vitcourse.data.image_files import read_pixels
 from vitcourse.data.threads import in_threads
 from vitcourse.files import written_whole
-from vitcourse.places import data_home as home
+from vitcourse.places import data_home
 
 PROBE = 64  # pixels: decodes all of a file, scales little
 
@@ -30,20 +30,22 @@ class Look(NamedTuple):
 def examine(folder: str | Path, paths: Sequence[str], title: str | None = None) -> dict[str, Look]:
     """Decode the images at `paths` below `folder`; those that aren't there are left out.
 
-    The result is kept in `vitcourse.data.home()`; a file of the same size and time of change isn't decoded again.
+    The result is kept in `vitcourse.places.data_home()`. A whole file of the same size and time of change isn't decoded
+    again; one with a fault is, because a fault may pass, as that of a disk which didn't answer.
     """
     folder = Path(folder)
-    notes_file = home() / "checked" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
-    notes, looks, changed = _read(notes_file), {}, []
+    notes_file = data_home() / "checked" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.json"
+    notes, looks, unknown = _read(notes_file), {}, []
     for path in paths:
         try:
             state = (folder / path).stat()
         except (OSError, ValueError):
             continue
-        looks[path] = notes.get(path)
-        if looks[path] is None or looks[path][:2] != (state.st_size, state.st_mtime_ns):
-            changed.append(path)
-            looks[path] = Look(state.st_size, state.st_mtime_ns, "", "")
+        known, now = notes.get(path), Look(state.st_size, state.st_mtime_ns, "", "")
+        if known is None or known.fault or known[:2] != now[:2]:
+            unknown.append(path)
+            known = now
+        looks[path] = known
 
     def look(path: str) -> tuple[str, str]:
         try:
@@ -53,9 +55,9 @@ def examine(folder: str | Path, paths: Sequence[str], title: str | None = None) 
         except (OSError, ValueError) as error:
             return str(error), ""
 
-    for path, (fault, checksum) in zip(changed, in_threads(look, changed, title=title), strict=True):
+    for path, (fault, checksum) in zip(unknown, in_threads(look, unknown, title=title), strict=True):
         looks[path] = looks[path]._replace(fault=fault, checksum=checksum)
-    if changed:
+    if unknown:
         _write(notes_file, looks)
     return looks
 

@@ -24,6 +24,7 @@ from vitcourse.data.worlds import (
     squared_distance,
     step,
 )
+from vitcourse.validation import one_of, positive_integer
 
 VERSION = 1
 COUNTS = {"train": 6560, "validation": 1640, "test": 3280}
@@ -55,11 +56,10 @@ def load(split: str, *, size: int = 32, level: int = 82, count: int | None = Non
 
     Raises:
         ValueError: a value that can't be drawn.
-        TypeError: a size, count or seed that is no whole number.
+        TypeError: a size, level, count or seed that is no whole number.
     """
-    count = checked(split, size, count, seed, COUNTS)
-    if level not in pose_tree.NAMES:
-        raise ValueError(f"level must be 6, 20 or 82, got {level!r}.")
+    size, count, seed = checked(split, size, count, seed, COUNTS)
+    level = one_of("level", positive_integer("level", level), tuple(pose_tree.NAMES))
     arrays = in_chunks(lambda chunk: _chunk(("poses", VERSION, seed, split, chunk), size), count)
     poses = arrays["pose"].astype(np.int64)
     groups = pose_tree.GROUP_OF_POSE[poses]

@@ -55,7 +55,7 @@ def load(split: str, *, size: int = 32, task: str = "class", count: int | None =
         ValueError: a value that can't be drawn.
         TypeError: a size, count or seed that is no whole number.
     """
-    count = checked(split, size, count, seed, COUNTS)
+    size, count, seed = checked(split, size, count, seed, COUNTS)
     one_of("task", task, TASKS)
     far = task == "far"
     kind = "marks" if far else "object"

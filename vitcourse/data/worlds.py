@@ -14,10 +14,9 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from torch import Tensor
 
-from vitcourse.data.image_set import SPLITS, ImageSet
-from vitcourse.validation import one_of, positive_integer
+from vitcourse.data.image_set import SPLITS
+from vitcourse.validation import one_of, positive_integer, whole_number
 
 SIDE = 4096
 CHUNK = 64
@@ -114,34 +113,21 @@ def smooth(grid: np.ndarray, size: int) -> np.ndarray:
 # ---- from chunks to a data set
 
 
-def checked(split: str, size: int, count: int | None, seed: int, counts: Mapping[str, int]) -> int:
-    """How many images to make.
+def checked(split: str, size: int, count: int | None, seed: int, counts: Mapping[str, int]) -> tuple[int, int, int]:
+    """Size, count and seed, as Python's ints: of NumPy's, `Draws` would make another stream.
 
     Raises:
         ValueError: a value that no world takes.
         TypeError: a size, count or seed that is no whole number.
     """
     one_of("split", split, SPLITS)
+    size, seed = whole_number("size", size), whole_number("seed", seed)
     if size not in SIZES:
-        raise ValueError(f"size must be a multiple of 8 from {SIZES[0]} to {SIZES[-1]}, got {size!r}.")
-    positive_integer("size", size)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be a whole number, got {seed!r} of type {type(seed).__name__}.")
-    if seed < 0:
-        raise ValueError(f"seed must be at least 0, got {seed}.")
-    return counts[split] if count is None else positive_integer("count", count)
+        raise ValueError(f"size must be a multiple of 8 from {SIZES[0]} to {SIZES[-1]}, got {size}.")
+    return size, counts[split] if count is None else positive_integer("count", count), seed
 
 
 def in_chunks(make: Callable[[int], dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
     """The arrays of as many chunks as `count` needs, end to end, cut to `count`."""
     chunks = [make(chunk) for chunk in range(-(-count // CHUNK))]
     return {name: np.concatenate([chunk[name] for chunk in chunks])[:count] for name in chunks[0]}
-
-
-def digest(images: ImageSet) -> str:
-    """The sha256 of everything in a set that was generated: images, labels, annotations by name."""
-    total = hashlib.sha256()
-    for name, values in {"": images.images, " ": images.labels, **images.annotations}.items():
-        array = values.numpy() if isinstance(values, Tensor) else np.array(values, dtype="S")
-        total.update(name.encode() + array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return total.hexdigest()

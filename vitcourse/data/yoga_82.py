@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
+from vitcourse.data import yoga_lists
 from vitcourse.data.image_files import ImageFiles
 from vitcourse.data.image_set import SPLITS, ImageSet
 from vitcourse.data.splits import stratified
-from vitcourse.data.yoga_lists import LEVELS
 from vitcourse.data.yoga_survey import Survey, survey
-from vitcourse.places import data_home as home
+from vitcourse.places import data_home
 from vitcourse.validation import one_of, positive_integer, probability
 
 # ImageNet's, as usual for photographs; the set itself differs from copy to copy.
@@ -79,7 +79,7 @@ def load(
     Args:
         size: height and width of what a model sees; images are stored somewhat larger (256 for 224).
         level: which labels: 6, 20 or 82 classes.
-        folder: holds the lists and the images, as in `LAYOUT`; by default `yoga-82` in `vitcourse.data.home()`.
+        folder: holds the lists and the images, as in `LAYOUT`; by default `yoga-82` in `vitcourse.places.data_home()`.
 
     Returns:
         With the annotations "level_6", "level_20" and "level_82", labels `(N,)`, and "path" as in the list. The 82
@@ -88,12 +88,12 @@ def load(
     Raises:
         FileNotFoundError: the lists or all images are missing.
         ValueError: a split or level that there isn't, a list without a valid line, or no image left for the split.
+        TypeError: a size or level that is no whole number.
     """
     one_of("split", split, SPLITS)
     positive_integer("size", size)
     probability("validation_share", validation_share)
-    if level not in LEVELS:
-        raise ValueError(f"level must be one of {', '.join(map(str, LEVELS))}, got {level!r}.")
+    level = one_of("level", positive_integer("level", level), yoga_lists.LEVELS)
     found = survey(folder or default_folder())
     part = found.parts["test" if split == "test" else "train"]
     if part.summary():
@@ -105,7 +105,7 @@ def load(
         entries = tuple(entry for entry, chosen in zip(entries, validation, strict=True) if chosen == wanted)
     if not entries:
         raise ValueError(f"split {split!r} of Yoga-82 has no images left in {str(found.images)!r}.")
-    labels = {f"level_{each}": torch.tensor([entry.label(each) for entry in entries]) for each in LEVELS}
+    labels = {f"level_{each}": torch.tensor([entry.label(each) for entry in entries]) for each in yoga_lists.LEVELS}
     return ImageSet(
         name="yoga-82",
         split=split,
@@ -122,7 +122,16 @@ def load(
 
 def default_folder() -> Path:
     """Where the set is looked for when no folder is named."""
-    return home() / "yoga-82"
+    return data_home() / "yoga-82"
+
+
+def find(folder: str | Path | None = None) -> Path:
+    """The folder that holds the two lists: `folder` or `default_folder()`, itself or one directly below it.
+
+    Raises:
+        FileNotFoundError: there is none, with the way to get the set.
+    """
+    return yoga_lists.find(Path(folder or default_folder()))
 
 
 def class_names(found: Survey, level: int) -> tuple[str, ...]:

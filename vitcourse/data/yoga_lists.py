@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from vitcourse.data.class_folders import with_subfolders
+
 LISTS = {"train": "yoga_train.txt", "test": "yoga_test.txt"}
 LEVELS = (6, 20, 82)
 
@@ -34,7 +36,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class List:
+class Listing:
     """What one of the files says.
 
     Attributes:
@@ -56,11 +58,11 @@ def find(folder: Path) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for place in (folder, *below):
+    places = with_subfolders(folder)
+    for place in places:
         if all((place / name).is_file() for name in LISTS.values()):
             return place
-    found = [name for name in LISTS.values() if any((place / name).is_file() for place in (folder, *below))]
+    found = [name for name in LISTS.values() if any((place / name).is_file() for place in places)]
     state = f"holds only {found[0]}" if found else "doesn't hold them" if folder.is_dir() else "doesn't exist"
     raise FileNotFoundError(
         f"Yoga-82 needs the authors' lists {' and '.join(LISTS.values())}; folder {str(folder)!r} {state}. "
@@ -68,7 +70,7 @@ def find(folder: Path) -> Path:
     )
 
 
-def read(path: Path) -> List:
+def read(path: Path) -> Listing:
     """Read one list.
 
     Raises:
@@ -92,7 +94,7 @@ def read(path: Path) -> List:
     if not entries:
         reason = f"line {broken[0][0]}: {broken[0][1]}" if broken else "the file is empty"
         raise ValueError(f"list {str(path)!r} has no line of the form path,l6,l20,l82 ({reason}).")
-    return List(tuple(entries.values()), tuple(duplicates), tuple(broken), tuple(conflicts))
+    return Listing(tuple(entries.values()), tuple(duplicates), tuple(broken), tuple(conflicts))
 
 
 def disagreements(entries: Iterable[Entry]) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitcourse.data import yoga_lists
+from vitcourse.data.class_folders import with_subfolders
 from vitcourse.data.notes import Look, examine
-from vitcourse.data.yoga_lists import LISTS, Entry, List
+from vitcourse.data.yoga_lists import LISTS, Entry, Listing
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Part:
         copies: paths of usable images with the same content as an earlier one of this part; they are kept.
     """
 
-    list: List
+    list: Listing
     missing: tuple[str, ...]
     unreadable: tuple[tuple[str, str], ...]
     usable: tuple[Entry, ...]
@@ -81,7 +82,7 @@ def survey(folder: str | Path) -> Survey:
     return Survey(images, {"train": train, "test": test}, tuple(faults))
 
 
-def _part(listed: List, seen: dict[str, Look], contents: frozenset[str]) -> Part:
+def _part(listed: Listing, seen: dict[str, Look], contents: frozenset[str]) -> Part:
     """The part without what is lost, and without images whose checksum is among `contents`."""
     missing = tuple(entry.path for entry in listed.entries if entry.path not in seen)
     there = [entry for entry in listed.entries if entry.path in seen]
@@ -95,11 +96,11 @@ def _part(listed: List, seen: dict[str, Look], contents: frozenset[str]) -> Part
     return Part(listed, missing, unreadable, usable, shared, copies)
 
 
-def _folder_of_images(folder: Path, place: Path, lists: dict[str, List]) -> Path:
+def _folder_of_images(folder: Path, place: Path, lists: dict[str, Listing]) -> Path:
     """Of the folder, its subfolders and those of the lists' folder: the one with most of the folders of classes."""
     wanted = {PurePosixPath(entry.path).parts[0] for each in lists.values() for entry in each.entries}
-    below = [path for parent in (place, folder) for path in sorted(parent.iterdir()) if path.is_dir()]
-    best = max((place, folder, *below), key=lambda path: len(wanted.intersection(os.listdir(path))))
+    places = (place, folder, *with_subfolders(place), *with_subfolders(folder))
+    best = max(places, key=lambda path: len(wanted.intersection(os.listdir(path))))
     if not wanted.intersection(os.listdir(best)):
         raise FileNotFoundError(
             f"folder {str(folder)!r} holds the lists of Yoga-82, but none of the {len(wanted)} folders of images they "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from matplotlib.figure import Figure
 
@@ -51,7 +52,7 @@ def compare_runs(logs: Mapping[str, Sequence[Epoch]]) -> Figure:
     """Loss and accuracy of several runs, a colour each: validation solid, training dashed; the name above the end."""
     fig, axes = subplots(1, 2, figsize=(8, 3.1))
     for ax, quantity, label in zip(axes, ("loss", "accuracy"), (r"$\mathcal{L}$", "acc"), strict=True):
-        for (name, log), colour in zip(logs.items(), COLOURS, strict=False):
+        for (name, log), colour in zip(logs.items(), cycle(COLOURS), strict=False):
             epochs = [row.epoch for row in log]
             validation = [getattr(row, f"validation_{quantity}") for row in log]
             ax.plot(epochs, validation, color=colour, markersize=0)

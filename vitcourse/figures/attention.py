@@ -6,6 +6,7 @@ Longer than 150 lines because the figures of one notebook stand together, two of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -108,7 +109,7 @@ def saturation(widths: Sequence[int], curves: Mapping[str, Mapping[str, Sequence
     fig, axes = subplots(1, len(curves), figsize=(2.8 * len(curves), 3.0), squeeze=False)
     for ax, (quantity, lines) in zip(axes.flat, curves.items(), strict=True):
         ends = []
-        for (label, numbers), marker in zip(lines.items(), "os^v", strict=False):
+        for (label, numbers), marker in zip(lines.items(), cycle("os^v"), strict=False):
             (line,) = ax.plot(widths, numbers, marker=marker, markersize=5)
             ends.append((widths[-1], numbers[-1], label, line.get_color()))
         _powers_of_two(ax, widths)
@@ -138,7 +139,7 @@ def attention_cost(
     """
     fig, ax = subplots(figsize=(7, 4))
     ends = []
-    for (label, costs), colour in zip(predicted.items(), COLOURS, strict=False):
+    for (label, costs), colour in zip(predicted.items(), cycle(COLOURS), strict=False):
         ax.plot(lengths, costs, color=colour)
         ax.plot(lengths, counted[label], "o", color=colour, markersize=9, fillstyle="none")
         ax.plot(lengths, timed[label], "x", color=colour, markersize=7, markeredgewidth=2)

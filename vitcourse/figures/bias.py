@@ -5,7 +5,6 @@ Longer than 150 lines because it holds all five figures of notebook 10.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -14,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from vitcourse.figures.dots import line_and_dots
 from vitcourse.figures.images import image
+from vitcourse.figures.labels import apart
 from vitcourse.figures.style import COLOURS, GREY, MARKS, ORANGE, subplots
 
 
@@ -132,7 +133,7 @@ def accuracies(
     fig, axes = subplots(1, len(panels), figsize=(7, 2.9), sharey=True, squeeze=False)
     for ax, (title, models) in zip(axes[0], panels.items(), strict=True):
         for index, points in enumerate(models.values()):
-            _line(ax, points, index)
+            line_and_dots(ax, points, index, markersize=4.5, alpha=0.65)
         if title in chance:
             ax.axhline(chance[title], color=GREY, linestyle="--", linewidth=1.2)
         ticks = sorted({x for points in models.values() for x in points})
@@ -147,13 +148,6 @@ def accuracies(
     return fig
 
 
-def _line(ax: Axes, points: Mapping[int, Sequence[float]], index: int) -> None:
-    colour, mark = COLOURS[index % 5], MARKS[index % 5]
-    ax.plot(list(points), [sum(values) / len(values) for values in points.values()], color=colour)
-    for x, values in points.items():
-        ax.plot([x] * len(values), values, mark, color=colour, markersize=4.5, alpha=0.65)
-
-
 def _names(ax: Axes, models: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
     """The models' names at the right of their lines, moved apart where they would overlap."""
     there = {name: [*points.values()][-1] for name, points in models.items() if points}
@@ -161,11 +155,9 @@ def _names(ax: Axes, models: Mapping[str, Mapping[int, Sequence[float]]]) -> Non
         return
     last = max(x for points in models.values() for x in points)
     ends = [sum(values) / len(values) for values in there.values()]
-    order = sorted(range(len(ends)), key=lambda index: ends[index])
-    for below, above in itertools.pairwise(order):
-        ends[above] = max(ends[above], ends[below] + 0.09)
-    over = max(0.0, max(ends) - 1.0)
-    for name, height in zip(there, ends, strict=True):
+    heights = apart(ends, 0.09)
+    over = max(0.0, max(heights) - 1.0)
+    for name, height in zip(there, heights, strict=True):
         ax.annotate(
             name,
             (last, height - over),

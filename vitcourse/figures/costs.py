@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from vitcourse.config import ViTConfig
-from vitcourse.figures.style import BLUE, BROWN, GREEN, GREY, INK, ORANGE, PALE, subplots
+from vitcourse.figures.boxes import box
+from vitcourse.figures.style import BLUE, BROWN, GREEN, GREY, INK, ORANGE, subplots
 
 COSTS = {"$\\theta$": BLUE, "$\\Omega$": ORANGE, "bytes": GREEN}
 
@@ -43,7 +44,9 @@ def assembled(config: ViTConfig, batch_size: int = 2) -> Figure:
     ]
     fig, ax = subplots(figsize=(6.6, 5.6))
     for row, (name, colour, symbols, shape, parameters) in enumerate(rows):
-        _box(ax, row, name, colour)
+        box(ax, 1.25, row, name, colour, width=2, height=0.6, rounding=0.1, fontsize=10)
+        if row:
+            ax.annotate("", (1.25, row - 0.3), (1.25, row - 0.7), arrowprops={"arrowstyle": "-|>", "color": INK})
         times = f"{L} × " if colour in (BLUE, ORANGE) else ""
         ax.text(2.75, row, symbols, va="center")
         ax.text(4.75, row, "(" + ", ".join(map(str, shape)) + ")", va="center")
@@ -56,22 +59,6 @@ def assembled(config: ViTConfig, batch_size: int = 2) -> Figure:
     ax.set(xlim=(-0.6, 8.7), ylim=(-0.6, len(rows) + 0.4))
     ax.axis("off")
     return fig
-
-
-def _box(ax: Axes, row: float, name: str, colour: str) -> None:
-    shape = FancyBboxPatch(
-        (0.25, row - 0.3),
-        2,
-        0.6,
-        boxstyle="round,pad=0,rounding_size=0.1",
-        fc=PALE.get(colour, "white"),
-        ec=colour,
-        lw=1.2,
-    )
-    ax.add_patch(shape)
-    ax.text(1.25, row, name, ha="center", va="center", fontsize=10)
-    if row:
-        ax.annotate("", (1.25, row - 0.3), (1.25, row - 0.7), arrowprops={"arrowstyle": "-|>", "color": INK})
 
 
 def field_costs(base: ViTConfig, changes: Mapping[str, object], batch_size: int = 16) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def by_depth(
         (line,) = ax.plot(where, values, linestyle=STYLES[index % len(STYLES)])
         ends.append((where[-1], float(values[-1]), label, line.get_color()))
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    label_ends(ax, ends)
+    label_ends(ax, ends, least=15)  # a root is taller than a letter
     return ax.figure
 
 
@@ -55,7 +56,7 @@ def gradients_by_depth(
     low, high = least / 1.3, 1.3 * most * (1.3 * most / least) ** 0.16  # room for the labels
     for ax, title, encoders in zip(axes, (PRE_NORM, POST_NORM), (pre, post), strict=True):
         deepest = max(len(lengths) for lengths in encoders)
-        for lengths, (colour, marker, width) in zip(encoders, DEPTHS, strict=False):
+        for lengths, (colour, marker, width) in zip(encoders, cycle(DEPTHS), strict=False):
             last = len(lengths)
             ax.plot(range(1, last + 1), lengths, color=colour, marker=marker, markevery=[-1], ms=6, lw=width)
             ax.plot([last, last], [lengths[-1], 1.15 * most], color=colour, lw=0.8, ls=":", zorder=1)

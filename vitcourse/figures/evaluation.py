@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import torch
 from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ def class_measures(measures: Mapping[str, Tensor], names: Sequence[str]) -> Figu
     """A row for each class, a mark for each measure, each `(K,)`; the classes in order of the last measure."""
     order = torch.stack(list(measures.values()))[-1].argsort().tolist()
     fig, ax = subplots(figsize=(6.4, 0.32 * len(names) + 0.9))
-    for (label, values), colour, mark in zip(measures.items(), COLOURS, MARKS, strict=False):
+    for (label, values), colour, mark in zip(measures.items(), cycle(COLOURS), cycle(MARKS), strict=False):
         ax.plot(values[order], range(len(order)), mark, color=colour, label=label)
     ax.set_yticks(range(len(order)), [names[index] for index in order])
     ax.set_xlim(None, 1)
@@ -44,7 +45,10 @@ def class_measures(measures: Mapping[str, Tensor], names: Sequence[str]) -> Figu
 
 
 def worst_mistakes(images: ImageSet, result: Evaluation, count: int = 12) -> Figure:
-    """The images whose true class got the least probability: what was said, and below the true class, each with p."""
+    """The images whose true class got the least probability: what was said, and below the true class, each with p.
+
+    Without any mistake the figure is empty.
+    """
     true = result.probabilities.gather(1, result.labels[:, None])[:, 0]
     wrong = (result.predictions != result.labels).nonzero()[:, 0]
     worst = wrong[true[wrong].argsort()[:count]].tolist()
@@ -67,13 +71,13 @@ def reliability(results: Mapping[str, Evaluation], bins: int = 10) -> Figure:
     return fig
 
 
-def calibration(logits: Tensor, labels: Tensor, T: float = 1.0, threshold: float = 0.0, bins: int = 10) -> Figure:
-    """Left the reliability of softmax(logits / T). Right accuracy against the share of images whose confidence is at
+def calibration(logits: Tensor, labels: Tensor, tau: float = 1.0, threshold: float = 0.0, bins: int = 10) -> Figure:
+    """Left the reliability of softmax(logits / tau). Right accuracy against the share of images whose confidence is at
     least a threshold: for all thresholds, and a dot for one."""
     fig, (left, right) = subplots(1, 2, figsize=(7.6, 3.6))
-    probabilities = (logits / T).softmax(dim=1)
+    probabilities = (logits / tau).softmax(dim=1)
     _reliability(probabilities, labels, left, bins)
-    left.set(ylabel="acc", title=f"$T = {T:.2f}$")
+    left.set(ylabel="acc", title=f"$\\tau = {tau:.2f}$")
     confidence, predicted = probabilities.max(dim=1)
     correct = (predicted == labels).float()[confidence.argsort(descending=True, stable=True)]
     kept = torch.arange(1, len(labels) + 1)

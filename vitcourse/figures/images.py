@@ -30,8 +30,14 @@ def image(pixels: Tensor, ax: Axes, title: str = "") -> Axes:
 
 
 def image_grid(images: Tensor, titles: Sequence[str] = (), columns: int = 6, side: float = 1.35) -> Figure:
-    """Images `(N, C, H, W)` row by row, each under its title; `side` is the width of one, in inches."""
-    rows = -(-len(images) // columns)
+    """Images `(N, C, H, W)` row by row, each under its title; `side` is the width of one, in inches.
+
+    Raises:
+        ValueError: another number of titles than of images.
+    """
+    if titles and len(titles) != len(images):
+        raise ValueError(f"titles must hold one for each of {len(images)} images, got {len(titles)}.")
+    rows = max(1, -(-len(images) // columns))
     height = side + 0.45 * bool(titles)
     fig, axes = subplots(rows, columns, figsize=(side * columns, height * rows), squeeze=False)
     for ax in axes.flat:

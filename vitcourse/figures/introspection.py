@@ -6,6 +6,7 @@ Longer than 150 lines because the figures of one notebook stand together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -56,8 +57,13 @@ def maps_beside(
         rows: label -> title of a column -> `(gh, gw)`.
         mask: `(H, W)`, bool; its border is drawn on every panel.
         notes: what to write below each map, row by row.
+
+    Raises:
+        ValueError: rows with other columns than the first, or another number of notes than of maps.
     """
     columns = len(next(iter(rows.values())))
+    if notes and len(notes) != columns * len(rows):
+        raise ValueError(f"notes must hold one for each of {columns * len(rows)} maps, got {len(notes)}.")
     fig, axes = subplots(len(rows), columns + 1, figsize=(1.35 * (columns + 1), 1.6 * len(rows)), squeeze=False)
     notes = iter(notes)
     for number, ((label, maps), line) in enumerate(zip(rows.items(), axes, strict=True)):
@@ -94,7 +100,10 @@ def distances_by_depth(models: Mapping[str, tuple[Tensor, Tensor]], uniform: flo
 
 
 def filters(rows: Mapping[str, Tensor], columns: int = 12) -> Figure:
-    """Filters `(n, C, k, k)`, a row for each label; mid-grey is 0, each filter scaled by its largest size."""
+    """Filters `(n, C, k, k)`, a row for each label; mid-grey is 0, each filter scaled by its largest size.
+
+    Of a row with more than `columns` filters, the first ones are drawn.
+    """
     fig, axes = subplots(len(rows), columns, figsize=(0.55 * columns, 0.66 * len(rows)), squeeze=False)
     for (label, kernels), line in zip(rows.items(), axes, strict=True):
         for ax in line:
@@ -152,7 +161,7 @@ def map_marks(table: Sequence[Mapping[str, Any]], maps: Mapping[str, str], measu
 def deletion_curves(curves: Mapping[str, Tensor]) -> Figure:
     """The probability of the class against the share of patches removed, each curve `(steps + 1,)`."""
     fig, ax = subplots(figsize=(5.6, 3.3))
-    for (label, curve), style in zip(curves.items(), ("-", "--", ":", "-.", "-"), strict=False):
+    for (label, curve), style in zip(curves.items(), cycle(("-", "--", ":", "-.")), strict=False):
         ax.plot(torch.linspace(0, 1, len(curve)), curve, linestyle=style, label=label)
     ax.set(xlabel="$r$", ylabel="$p$", xlim=(0, 1), ylim=(0, 1.02))
     ax.legend(loc="upper right")

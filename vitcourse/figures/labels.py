@@ -1,24 +1,26 @@
-"""Names of lines, written beside their right ends rather than in a legend."""
+"""Names of lines, written beside their right ends rather than in a legend, and kept apart."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 
-def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], least: float = 12) -> None:
     """Write each label beside the end of its line; labels that would overlap are spread around their mean height.
 
     Args:
         ends: x, y, label and colour for each line. The scales and limits of `ax` must be set before.
+        least: points from one label's middle to the next one's.
     """
     height = ax.get_position().height * ax.figure.get_figheight() * 72
     ax.autoscale_view()
     to_axes = ax.transScale + ax.transLimits
     spots = [to_axes.transform((x, y)) for x, y, _, _ in ends]
-    step = 12 / height
+    step = least / height
     groups = []  # labels that touch, from below: their mean height, their indices
     for index in sorted(range(len(ends)), key=lambda index: spots[index][1]):
         groups.append((spots[index][1], [index]))
@@ -34,6 +36,15 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
         spot = (spots[index][0], heights[index])
         beside = {"xycoords": "axes fraction", "xytext": (8, 0), "textcoords": "offset points", "va": "center"}
         ax.annotate(label, spot, color=colour, fontsize=10, annotation_clip=False, **beside)
+
+
+def apart(heights: Sequence[float], least: float) -> list[float]:
+    """The same heights, each moved up until it is at least `least` above the next lower one."""
+    moved = list(heights)
+    order = sorted(range(len(heights)), key=lambda index: heights[index])
+    for below, above in itertools.pairwise(order):
+        moved[above] = max(moved[above], moved[below] + least)
+    return moved
 
 
 def _top(group: tuple[float, list[int]], step: float) -> float:

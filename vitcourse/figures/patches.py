@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
-from einops import rearrange
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -34,9 +35,7 @@ def seen_pixels(maps: Mapping[str, Tensor], patch_size: int) -> Figure:
     for ax, (title, pixels) in zip(axes.flat, maps.items(), strict=True):
         painted = ax.imshow(pixels.detach().numpy(), vmin=0, vmax=1)
         height, width = (side - side % patch_size for side in pixels.shape)
-        borders = {"color": "white", "linewidth": 0.6, "alpha": 0.6}
-        ax.vlines([edge - 0.5 for edge in range(0, width + 1, patch_size)], -0.5, height - 0.5, **borders)
-        ax.hlines([edge - 0.5 for edge in range(0, height + 1, patch_size)], -0.5, width - 0.5, **borders)
+        _borders(ax, height, width, patch_size)
         ax.set_xticks(range(0, pixels.shape[1], 2 * patch_size))
         ax.set_yticks(range(0, pixels.shape[0], 2 * patch_size))
         ax.grid(False)
@@ -63,10 +62,12 @@ def patch_costs(
     grid = fig.add_gridspec(2, len(shown), height_ratios=[1, 1.4])
     for column, size in enumerate(shown):
         ax = fig.add_subplot(grid[0, column])
-        patch_grid(pixels, size, ax, gap=max(3, size // 8)) if size > 1 else image(pixels, ax)
+        image(pixels, ax)
+        if size > 1:
+            _borders(ax, height, width, size)
         ax.set_title(f"$P = {size}$, $N = {height * width // size**2}$")
     ax, ends = fig.add_subplot(grid[1, :]), []
-    for (label, numbers), marker in zip(costs.items(), "os^", strict=False):
+    for (label, numbers), marker in zip(costs.items(), cycle("os^"), strict=False):
         (line,) = ax.plot(patch_sizes, numbers, marker=marker, markersize=6)
         ends.append((patch_sizes[-1], numbers[-1], label, line.get_color()))
     ax.set_xscale("log", base=2)
@@ -78,14 +79,13 @@ def patch_costs(
     return fig
 
 
-def image_as_sequence(pixels: Tensor, patch_size: int, hidden_size: int, first: int = 12) -> Figure:
-    """An image, cut; the first tokens in a row; and what P and D make of the default configuration, on a log axis.
+def image_as_sequence(pixels: Tensor, patch_size: int, hidden_size: int) -> Figure:
+    """An image, cut, and what P and D make of the default configuration, on a log axis.
 
     Args:
         pixels: `(C, H, W)`.
         patch_size: P, a divisor of both sides.
         hidden_size: D.
-        first: how many tokens to show in the row.
     """
     channels, *sides = pixels.shape
     config = ViTConfig(
@@ -103,11 +103,8 @@ def image_as_sequence(pixels: Tensor, patch_size: int, hidden_size: int, first: 
         r"$\Omega$": config.multiply_adds(),
         r"$\Omega_{QK^T\!,\,V}$": attention,
     }
-    fig = subplots(figsize=(8, 4.2))[0]
-    fig.clear()
-    grid = fig.add_gridspec(2, 2, height_ratios=[3.6, 1], width_ratios=[1, 1.25])
-    patch_grid(pixels, patch_size, fig.add_subplot(grid[0, 0])).set_title(f"$P = {patch_size}$")
-    bars = fig.add_subplot(grid[0, 1])
+    fig, (cut, bars) = subplots(1, 2, figsize=(8, 3.2), width_ratios=[1, 1.25])
+    patch_grid(pixels, patch_size, cut).set_title(f"$P = {patch_size}$")
     bars.barh(list(numbers), list(numbers.values()), color=[BLUE, BLUE, GREEN, ORANGE, ORANGE])
     bars.invert_yaxis()
     bars.set(xscale="log", xlim=(0.8, 3e13), title=f"$D = {hidden_size}$")
@@ -115,8 +112,10 @@ def image_as_sequence(pixels: Tensor, patch_size: int, hidden_size: int, first: 
     bars.minorticks_off()
     for row, number in enumerate(numbers.values()):
         bars.text(number * 1.6, row, f"{number:,}", va="center", fontsize=10)
-    count = min(first, config.num_patches)
-    tiles = rearrange(pixels, "c (gh p) (gw q) -> (gh gw) c p q", p=patch_size, q=patch_size)[:count]
-    strip = patch_grid(rearrange(tiles, "n c p q -> c p (n q)"), patch_size, fig.add_subplot(grid[1, :]))
-    strip.set_title(f"$x_1 \\ldots x_{{{count}}}$", loc="left")
     return fig
+
+
+def _borders(ax: Axes, height: int, width: int, patch_size: int) -> None:
+    lines = {"color": "white", "linewidth": 0.6, "alpha": 0.6}
+    ax.vlines([edge - 0.5 for edge in range(0, width + 1, patch_size)], -0.5, height - 0.5, **lines)
+    ax.hlines([edge - 0.5 for edge in range(0, height + 1, patch_size)], -0.5, width - 0.5, **lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,6 +10,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vitcourse.figures.dots import line_and_dots
+from vitcourse.figures.labels import apart
 from vitcourse.figures.style import BLUE, COLOURS, INK, MARKS, PALE, subplots
 from vitcourse.functional import resize_positions
 
@@ -59,13 +60,9 @@ def transfer_ways(curves: Mapping[str, Mapping[int, Sequence[float]]], logarithm
     """
     fig, ax = subplots(figsize=(6.4, 3.4))
     for index, points in enumerate(curves.values()):
-        colour, mark = COLOURS[index % 5], MARKS[index % 5]
-        means = [sum(values) / len(values) for values in points.values()]
-        ax.plot(list(points), means, color=colour)
-        for n, values in points.items():
-            ax.plot([n] * len(values), values, mark, color=colour, markersize=5, alpha=0.7)
+        line_and_dots(ax, points, index, markersize=5, alpha=0.7)
     ends = {name: sum(values) / len(values) for name, points in curves.items() for values in [[*points.values()][-1]]}
-    heights = _apart(list(ends.values()), 0.065)
+    heights = apart(list(ends.values()), 0.065)
     last = max(n for points in curves.values() for n in points)
     for index, (name, height) in enumerate(zip(curves, heights, strict=True)):
         ax.annotate(
@@ -120,12 +117,3 @@ def class_counts(counts: Mapping[int, tuple[int, int]]) -> Figure:
     if len(ordered) <= 20:
         ax.set_xticks(range(len(ordered)))
     return fig
-
-
-def _apart(heights: list[float], least: float) -> list[float]:
-    """The same heights, moved up where two labels would overlap."""
-    moved = list(heights)
-    order = sorted(range(len(heights)), key=lambda i: heights[i])
-    for below, above in itertools.pairwise(order):
-        moved[above] = max(moved[above], moved[below] + least)
-    return moved

@@ -6,23 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from vitcourse.figures.style import BLUE, BROWN, GREEN, GREY, INK, ORANGE, PALE, subplots
+from vitcourse.figures.boxes import box
+from vitcourse.figures.style import BLUE, BROWN, GREEN, GREY, INK, ORANGE, subplots
 
 PRE_NORM, POST_NORM = r"$x + f(\mathrm{LN}(x))$", r"$\mathrm{LN}(x + f(x))$"
-
-
-def _box(ax: Axes, x: float, y: float, text: str, colour: str, width: float = 1.5, height: float = 0.5) -> None:
-    shape = FancyBboxPatch(
-        (x - width / 2, y - height / 2),
-        width,
-        height,
-        boxstyle="round,pad=0,rounding_size=0.12",
-        facecolor=PALE.get(colour, "white"),
-        edgecolor=INK if colour == "white" else colour,
-        lw=1.2,
-    )
-    ax.add_patch(shape)
-    ax.text(x, y, text, ha="center", va="center", fontsize=11)
 
 
 def _plus(ax: Axes, x: float, y: float) -> None:
@@ -68,20 +55,20 @@ def encoder_blocks() -> Figure:
             if pre:
                 _path(ax, (0, y), (0, plus - 0.17))
                 _path(ax, (0, turn), (side, turn), (side, first - 0.25))
-                _box(ax, side, first, "LN", BROWN)
+                box(ax, side, first, "LN", BROWN)
                 _path(ax, (side, first + 0.25), (side, second - 0.25))
-                _box(ax, side, second, part, colour)
+                box(ax, side, second, part, colour)
                 _path(ax, (side, second + 0.25), (side, plus), (0.2, plus))
             else:
                 _path(ax, (0, y), (0, plus - 0.17))
                 _path(ax, (0, turn), (side, turn), (side, first - 0.25))
-                _box(ax, side, first, part, colour)
+                box(ax, side, first, part, colour)
                 _path(ax, (side, first + 0.25), (side, plus), (0.2, plus))
             _plus(ax, 0, plus)
             y = plus + 0.17
             if not pre:
                 _path(ax, (0, y), (0, y + 0.25))
-                _box(ax, 0, y + 0.5, "LN", BROWN, width=1.1)
+                box(ax, 0, y + 0.5, "LN", BROWN, width=1.1)
                 y += 0.75
         _path(ax, (0, y), (0, y + 0.4))
         ax.text(0, y + 0.6, r"$X_\ell$", ha="center", va="center", fontsize=12)
@@ -106,7 +93,7 @@ def transformer() -> Figure:
     ax.text(2.62, meeting + 0.14, "$K, V$", color=GREEN, ha="left", va="bottom", fontsize=11)
     ax.text(right - 0.12, meeting - 0.8, "$Q$", color=GREEN, ha="right", va="center", fontsize=11)
     _path(ax, (right, output - 0.25), (right, output + 0.1))
-    _box(ax, right, output + 0.35, "$W$, softmax", "white", width=1.7)
+    box(ax, right, output + 0.35, "$W$, softmax", "white", width=1.7)
     _path(ax, (right, output + 0.6), (right, output + 1.0))
     ax.text(right, output + 1.2, r"$p(y_{n+1} \mid y_{\leq n}, X)$", ha="center", va="center", fontsize=11)
     ax.text(left, memory + 0.35, r"$X_L$", ha="center", va="center", fontsize=12, color=GREEN)
@@ -126,9 +113,9 @@ def _tower(ax: Axes, x: float, parts: list[tuple[str, str]], tokens: str, side: 
     for name, colour in parts:
         middle = y + 1.1
         _path(ax, (x, y), (x, middle - 0.25))
-        _box(ax, x, middle, name, colour, width=1.7)
+        box(ax, x, middle, name, colour, width=1.7)
         _path(ax, (x, middle + 0.25), (x, middle + 0.55))
-        _box(ax, x, middle + 0.78, r"$+$, LN", BROWN, width=1.7, height=0.46)
+        box(ax, x, middle + 0.78, r"$+$, LN", BROWN, width=1.7, height=0.46)
         turn = y + 0.62
         edge = x + side * 1.4
         _path(ax, (x, turn), (edge, turn), (edge, middle + 0.78), (x + side * 0.85, middle + 0.78))

@@ -80,6 +80,6 @@ def recall(panels: Mapping[str, Mapping[str, Tensor]], chance: float) -> Figure:
         ax.set(xlabel="$d$", ylim=(0, 1.06))
         ax.set_title(title, fontsize=14)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    row[0][0].set_ylabel("$p$")
+    row[0][0].set_ylabel("acc")
     row[0][0].legend(loc="center right")
     return fig

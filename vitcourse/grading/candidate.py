@@ -1,7 +1,8 @@
 """What runs beside a learner's code when a class is graded: `python -P -m vitcourse.grading.candidate`.
 
-Reads job.json in the working folder, runs the cells, and writes for each check what came out, as numbers and text,
-into outcomes/. It gives no marks: whoever reads its files takes them for what an adversary wrote.
+Reads job.json in the working folder and a secret from its standard input, runs the cells, and writes for each check
+what came out, as numbers and text, into outcomes/. It gives no marks: whoever reads its files takes them for what an
+adversary wrote.
 
 Longer than 150 lines because all that happens beside the learner's code stands here, and nothing else does.
 """
@@ -113,8 +114,7 @@ def main() -> None:
             pass
 
     job = json.loads(Path("job.json").read_text(encoding="utf-8"))
-    seal = functools.partial(hashlib.blake2b, key=sys.stdin.buffer.read())
-    recorder = Recorder(importlib.import_module(f"vitcourse.checks.{job['module']}"), job["seed"], seal)
+    module = importlib.import_module(f"vitcourse.checks.{job['module']}")
     for name in [name for name in sys.modules if name.startswith("vitcourse.checks")]:
         del sys.modules[name]  # the learner imports copies of their own; patched ones change nothing here
     import vitcourse
@@ -123,6 +123,9 @@ def main() -> None:
     torch.set_num_threads(1)
     shell = Shell.instance(config=Config(HistoryManager={"enabled": False, "hist_file": ":memory:"}))
     sys.path.insert(0, "")  # as in a notebook: a module that a cell wrote can be imported
+    _say(None, [])
+    told = json.loads(sys.stdin.buffer.read())  # comes when that was seen: from here on the run has started
+    recorder = Recorder(module, told["seed"], functools.partial(hashlib.blake2b, key=bytes.fromhex(told["key"])))
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(0, 2)  # from here on nothing is ours
     as_it_was = [(place, dict(vars(place))) for place in KEPT]

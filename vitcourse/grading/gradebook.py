@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitcourse.grading.classroom import Sheet
-from vitcourse.grading.results import Mark
+from vitcourse.grading.by_hand import Given
+from vitcourse.grading.handed_out import Sheet
+from vitcourse.grading.marks import Mark
 
 COURSE = "vitcourse"  # as in nbgrader_config.py
 
 
-def fill(url: str, sheets: Mapping[str, Sheet], marks: Sequence[Mark], by_hand: Mapping[tuple, Mapping]) -> None:
+def fill(url: str, sheets: Mapping[str, Sheet], marks: Sequence[Mark]) -> None:
     """Write sheets, students, hand-ins, points and comments; what a human entered in nbgrader stays.
+
+    Points and comments of by-hand.csv are written where nbgrader keeps an autograder's: they follow each correction
+    there, and a human's in formgrader go before them.
 
     Args:
         url: of the database, such as "sqlite:///gradebook.db".
-        by_hand: lines of by-hand.csv, by student, sheet and exercise.
 
     Raises:
         ImportError: nbgrader isn't installed.
@@ -38,7 +41,7 @@ def fill(url: str, sheets: Mapping[str, Sheet], marks: Sequence[Mark], by_hand: 
                 _add_sheet(book, sheets[name])
             for mark in marks:
                 if mark.result.sheet and not mark.result.failed:
-                    _add_mark(book, sheets[mark.result.sheet], mark, by_hand)
+                    _add_mark(book, sheets[mark.result.sheet], mark)
     except SQLAlchemyError as error:
         raise ValueError(f"gradebook {url!r} can't be opened or written: {str(error)[:200]}") from None
 
@@ -64,7 +67,7 @@ def _add_sheet(book: Any, sheet: Sheet) -> None:
         )
 
 
-def _add_mark(book: Any, sheet: Sheet, mark: Mark, by_hand: Mapping[tuple, Mapping]) -> None:
+def _add_mark(book: Any, sheet: Sheet, mark: Mark) -> None:
     result = mark.result
     book.update_or_create_student(result.student, last_name=result.name, lms_user_id=result.identifier or None)
     when = {"timestamp": result.handed_in} if result.handed_in else {}
@@ -75,20 +78,14 @@ def _add_mark(book: Any, sheet: Sheet, mark: Mark, by_hand: Mapping[tuple, Mappi
     answers = _answers(sheet)
     for row in result.rows:
         where = (sheet.name, sheet.name, result.student)
-        grade, said = (
-            book.find_grade(row.grade_id, *where),
-            by_hand.get((result.student, result.sheet, row.grade_id), {}),
-        )
-        grade.auto_score = row.earned
-        points = str(said.get("points") or "").strip().replace(",", ".")
-        if row.earned is None and points and grade.manual_score is None:
-            grade.manual_score = float(points)
-        grade.needs_manual_grade = row.earned is None and grade.manual_score is None
+        given = mark.given.get(row.grade_id, Given())
+        grade = book.find_grade(row.grade_id, *where)
+        grade.auto_score = given.points if row.earned is None else row.earned
+        grade.needs_manual_grade = grade.auto_score is None and grade.manual_score is None
         if row.grade_id in answers:
             comment = book.find_comment(answers[row.grade_id], *where)
-            comment.auto_comment = " ".join(part for part in (row.problem, row.belief) if part) or None
-            if said.get("comment") and not comment.manual_comment:
-                comment.manual_comment = said["comment"]
+            said = " ".join(part for part in (row.problem, row.belief) if part)
+            comment.auto_comment = (said if row.earned is not None else given.comment) or None
     book.db.commit()
 
 

@@ -6,7 +6,6 @@ Longer than 150 lines because finding an answer and rebuilding the sheet around 
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import json
 import warnings
@@ -88,7 +87,8 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
     """The steps of `sheet` with the learner's answers in their places.
 
     An answer is found by its grade id, else by its cell id, else as the last cell that defines what the sheet's cell
-    defines, else, for texts, by likeness. Cells that the learner added run after the answer that they follow.
+    defines. Cells that the learner added run after the answer that they follow. A text to mark by hand is everything
+    that was written into its cell or beside it; if that is nothing, all texts of the learner's own.
 
     Raises:
         ValueError: not a single answer of this sheet is in the notebook.
@@ -97,16 +97,19 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
     found, remarks = {}, []
     for cell in filter(_is_answer, sheet.cells):
         candidates = _candidates(cell, theirs)
-        if len({theirs[place].source.strip() for place in candidates}) > 1:
+        if cell.cell_type == "code" and len({theirs[place].source.strip() for place in candidates}) > 1:
             remarks.append(f"{_grade_id(cell)}: {len(candidates)} cells; the last one counts")
         if candidates:
             found[cell.id] = candidates[-1]
-        else:
+        elif cell.cell_type == "code":
             remarks.append(f"{_grade_id(cell)}: its cell is missing")
     if not found:
         raise ValueError("none of this sheet's answers is in it: another notebook?")
-    own = _own_cells(sheet, theirs, set(found.values()))
-    steps, texts = [], {}
+    anchored = _anchored(sheet, theirs)
+    own = _own_cells(theirs, anchored, set(found.values()))
+    texts, said = _texts(sheet, theirs, anchored)
+    remarks += said
+    steps = []
     steps += [_added(theirs, place) for place in own.get("", ())]
     given = {cell.id: cell.source for cell in theirs if cell.id and cell.cell_type == "code"}
     for cell in sheet.cells:
@@ -119,8 +122,6 @@ def match(sheet: NotebookNode, handed_in: NotebookNode) -> Matched:
         elif cell.cell_type == "code":
             source = given.get(cell.id, cell.source)
             steps.append(Step(cell.id, source, otherwise=cell.source if source != cell.source else ""))
-        elif _is_answer(cell):
-            texts[_grade_id(cell)] = theirs[found[cell.id]].source if cell.id in found else ""
         steps += [_added(theirs, place) for place in own.get(cell.id, ())]
     return Matched(tuple(steps), texts, tuple(remarks))
 
@@ -151,26 +152,56 @@ def _candidates(cell: NotebookNode, theirs: list[NotebookNode]) -> list[int]:
             name for name in _defined(cell.source) if f"def {name}" in cell.source or f"class {name}" in cell.source
         }
         found.append([place for place in same if wanted and wanted <= _defined(theirs[place].source)])
-    elif len(cell.source) > 20:
-        found.append([place for place in same if _likeness(theirs[place].source, cell.source) > 0.6])
     filled = [[place for place in places if theirs[place].source.strip() != cell.source.strip()] for places in found]
     return next((places for places in (*filled, *found) if places), [])
 
 
-def _own_cells(sheet: NotebookNode, theirs: list[NotebookNode], answers: set[int]) -> dict[str, list[int]]:
-    """Places of code cells that the learner added, by the sheet's cell after which they come ("" at the top)."""
+def _anchored(sheet: NotebookNode, theirs: list[NotebookNode]) -> list[tuple[str, bool]]:
+    """For each of their cells: the id of the sheet's cell that it is or follows ("" at the top), and whether it is."""
     ids = {cell.id for cell in sheet.cells}
     grades = {_grade_id(cell): cell.id for cell in sheet.cells if _grade_id(cell)}
     sources = {cell.source.strip(): cell.id for cell in sheet.cells}
-    after, own = "", {}
-    for place, cell in enumerate(theirs):
+    after, anchored = "", []
+    for cell in theirs:
         known = grades.get(_grade_id(cell)) or (cell.id if cell.id in ids else None)
         known = known or sources.get(cell.source.strip())
-        if known:
-            after = known
-        elif cell.cell_type == "code" and place not in answers and not _calls_check(cell.source):
+        after = known or after
+        anchored.append((after, bool(known)))
+    return anchored
+
+
+def _own_cells(theirs: list[NotebookNode], anchored: list[tuple[str, bool]], answers: set[int]) -> dict[str, list[int]]:
+    """Places of code cells that the learner added, by the sheet's cell after which they come."""
+    own = {}
+    for place, (cell, (after, known)) in enumerate(zip(theirs, anchored, strict=True)):
+        if not known and cell.cell_type == "code" and place not in answers and not _calls_check(cell.source):
             own.setdefault(after, []).append(place)
     return own
+
+
+def _texts(
+    sheet: NotebookNode, theirs: list[NotebookNode], anchored: list[tuple[str, bool]]
+) -> tuple[dict[str, str], list[str]]:
+    """What was written to each question that a person marks, by grade id, and remarks on where it was found."""
+    handed_out = {cell.source.strip() for cell in sheet.cells} | {""}
+    written = [
+        (cell.source, after)
+        for cell, (after, _) in zip(theirs, anchored, strict=True)
+        if cell.cell_type != "code" and cell.source.strip() not in handed_out
+    ]
+    texts, remarks = {}, []
+    for question, cell in zip([None, *sheet.cells], sheet.cells, strict=False):
+        if cell.cell_type == "code" or not _is_answer(cell):
+            continue
+        beside = {cell.id, question.id if question else ""}
+        found = [source for source, after in written if after in beside]
+        if not found and written:
+            found = [source for source, _ in written]
+            remarks.append(f"{_grade_id(cell)}: its cell is empty; all other texts are shown in its place")
+        elif not found and (cell.id, True) not in anchored:
+            remarks.append(f"{_grade_id(cell)}: its cell is missing")
+        texts[_grade_id(cell)] = "\n\n".join(found)
+    return texts, remarks
 
 
 def parsed(source: str) -> ast.Module | None:
@@ -209,10 +240,6 @@ def _defined(source: str) -> frozenset[str]:
     names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     given = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
     return frozenset(names | {target.id for target in given if isinstance(target, ast.Name)})
-
-
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one[:2000], other[:2000]).ratio()
 
 
 def _nbgrader(cell: NotebookNode) -> dict[str, Any]:

@@ -5,16 +5,15 @@ Longer than 150 lines because the scheme, the two tables and the words for what 
 
 from __future__ import annotations
 
-import csv
-import io
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from dataclasses import dataclass, fields, replace
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
 from vitcourse.files import written_whole
+from vitcourse.grading import tables
 
 STUDENTS, PROJECTS, SCHEME, FINAL = "students.csv", "projects.csv", "scheme.toml", "final.csv"
 YES = {"yes", "y", "true", "1", "x", "sí", "si", "s"}
@@ -50,7 +49,7 @@ class Scheme:
             if sum(weights) != 1 or min(weights) < 0:
                 shown = ", ".join(f"{name} {weight}" for name, weight in zip(names, weights, strict=True))
                 raise ValueError(f"{SCHEME}: the weights {shown} must be at least 0 and sum to 1.")
-        if not 0 <= self.late <= 10:
+        if not (self.late.is_finite() and 0 <= self.late <= 10):
             raise ValueError(f"{SCHEME}: late must lie between 0 and 10, got {self.late}.")
         if not self.obligatory:
             raise ValueError(f"{SCHEME}: obligatory must name at least one sheet.")
@@ -59,7 +58,11 @@ class Scheme:
 
     @classmethod
     def read(cls, path: Path) -> Scheme:
-        """The scheme in a TOML file; the default one where there is no file."""
+        """The scheme in a TOML file; the default one where there is no file.
+
+        Raises:
+            ValueError: not TOML, an unknown name, or a value that can't be.
+        """
         if not path.exists():
             return cls()
         try:
@@ -70,6 +73,24 @@ class Scheme:
         if unknown := sorted(found.keys() - known):
             raise ValueError(f"{path.name}: {', '.join(unknown)} isn't known; there are {', '.join(sorted(known))}.")
         return cls(**{name: _setting(path.name, name, value) for name, value in found.items()})
+
+
+def agreed(folder: Path, late: float | None = None) -> Scheme:
+    """The scheme of a folder; `late` is written into a new scheme.toml, so that sheets and final marks lose the same.
+
+    Raises:
+        ValueError: `late` isn't from 0 to 10, or scheme.toml says something else.
+    """
+    path = folder / SCHEME
+    scheme = Scheme.read(path)
+    if late is None or scheme.late == Decimal(str(late)):
+        return scheme
+    new = replace(scheme, late=Decimal(str(late)))
+    if path.exists():
+        raise ValueError(f"late {late:g}: {path} says {scheme.late}; leave --late out, or change it there.")
+    with written_whole(path) as temporary:
+        temporary.write_text(f"late = {new.late}\n", encoding="utf-8", newline="\n")
+    return new
 
 
 @dataclass(frozen=True)
@@ -104,14 +125,8 @@ def write_final_marks(folder: str | Path) -> list[Final]:
     """As `final_marks`, and write them to final.csv, whole or not at all; the teacher's tables stay as they are."""
     folder = Path(folder)
     marks = final_marks(folder)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Final))
-    for mark in marks:
-        values = (getattr(mark, field.name) for field in fields(Final))
-        writer.writerow("" if value is None else _safe(str(value)) for value in values)
-    with written_whole(folder / FINAL) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    names = [field.name for field in fields(Final)]
+    tables.write(folder / FINAL, [{name: _written(getattr(mark, name)) for name in names} for mark in marks], names)
     return marks
 
 
@@ -123,8 +138,7 @@ def start(folder: str | Path) -> list[Path]:
     for name, columns in headers.items():
         path = Path(folder) / name
         if not path.exists():
-            with written_whole(path) as temporary:
-                temporary.write_text(",".join(columns) + "\n", encoding="utf-8")
+            tables.write(path, [], columns)
             new.append(path)
     return new
 
@@ -156,35 +170,20 @@ def _setting(file: str, name: str, value: Any) -> Any:
 
 
 def _table(path: Path, key: str, needed: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file, whichever separator the spreadsheet chose, with "line" added; keys are unique."""
+    """The rows of a table, with "line" added; the values of the column `key` are unique."""
     if not path.exists():
         raise FileNotFoundError(
             f"{path} isn't there. `python -m vitcourse grade project {path.parent} --new` makes it."
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} isn't UTF-8: save it from the spreadsheet as 'CSV UTF-8'.") from None
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", restval="")
-    columns = [(name or "").strip() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    if absent := [name for name in needed if name not in columns]:
-        raise ValueError(f"{path.name} has no column {', '.join(absent)}; it has {', '.join(columns) or 'none'}.")
     rows, seen = [], {}
-    for row in reader:
-        if row.get("") and any(map(str.strip, row[""])):
-            raise ValueError(f"{path.name}, line {reader.line_num}: more values than columns.")
-        clean = {name: value.strip() for name, value in row.items() if name}
-        if not any(clean.values()):
-            continue
-        place = f"{path.name}, line {reader.line_num}"
+    for line, row in tables.read(path, needed).items():
+        clean = {name: value.strip() for name, value in row.items()}
+        place = f"{path.name}, line {line}"
         if not clean[key]:
             raise ValueError(f"{place}: the column {key} is empty.")
         if clean[key] in seen:
             raise ValueError(f"{place}: {key} {clean[key]!r} stands in line {seen[clean[key]]} already.")
-        seen[clean[key]] = reader.line_num
+        seen[clean[key]] = line
         rows.append({**clean, "line": place})
     return rows
 
@@ -193,11 +192,8 @@ def _mark(row: Mapping[str, str], column: str) -> Decimal | None:
     text = row.get(column, "")
     if not text:
         return None
-    try:
-        mark = Decimal(text.replace(",", "."))
-    except InvalidOperation:
-        mark = Decimal("nan")
-    if not 0 <= mark <= 10 if mark.is_finite() else True:
+    mark = tables.number(text)
+    if mark is None or not 0 <= mark <= 10:
         raise ValueError(f"{row['line']}, column {column}: a mark must be a number from 0 to 10, got {text!r}.")
     return mark
 
@@ -254,6 +250,5 @@ def _rounded(mark: Decimal | None) -> Decimal | None:
     return None if mark is None else mark.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
-def _safe(text: str) -> str:
-    """A name that a spreadsheet would take for a formula is made a text."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+def _written(value: Any) -> str:
+    return "" if value is None else tables.plain(str(value))

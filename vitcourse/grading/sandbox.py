@@ -1,9 +1,10 @@
 """Run a program that may be hostile, with limits, and apart from everything that isn't its own.
 
 On Linux with bubblewrap (Debian's package `bubblewrap`): no network, no other processes in sight, and a file system
-that holds the system's programs, Python, this package and one folder that can be written. Elsewhere the limits
-alone; `protection` says which of both. Linux counts processes and their memory together, macOS each by itself,
-Windows has the limits of time and disk.
+that holds the system's programs, Python with its installed packages, this package and one folder that can be written.
+Nothing else is there, whatever `sys.path` and the working folder of the grader are. Elsewhere the limits alone;
+`protection` says which of both. Linux counts processes and their memory together, macOS each by itself, Windows has
+the limits of time and disk.
 
 Longer than 150 lines because a limit that stands elsewhere is a limit forgotten.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import math
 import os
 import shutil
 import signal
@@ -31,6 +33,10 @@ SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/etc/alternatives", "/etc/fonts"),
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/sys/devices/system/cpu"),
 )
+SOURCES = ("/usr/src", "/usr/local/src")  # seen empty: where containers keep a course
+# What is seen of a folder that Python is installed in; a virtual environment can be made right where the course lies.
+PARTS = ("bin", "lib", "lib32", "lib64", "libexec", "include", "share", "etc/fonts", "pyvenv.cfg")
+PACKAGES = ("site-packages", "dist-packages")
 PROGRESS = "progress"  # a file in the folder; the program writes it whenever it gets on
 
 
@@ -40,23 +46,43 @@ class Limits:
 
     Args:
         seconds: on the clock.
-        silence: on the clock, without a new `PROGRESS`.
-        cell: on the clock, for a cell that isn't a check; kept by the program itself, by `silence` if it doesn't.
-        processor_seconds: of processor time, of each of its processes.
-        memory: bytes of private memory, of each and of all of its processes.
+        silence: on the clock, without a new `PROGRESS`; by default a third of `seconds`, 40 at least.
+        cell: on the clock, for a cell that isn't a check; kept by the program itself, by `silence` if it doesn't. By
+            default a sixth of `seconds`, 20 at least.
+        processor_seconds: of processor time, of each of its processes; by default as many as `seconds`.
+        memory: bytes that no file holds, of each and of all of its processes; shared ones count in each of them.
         file_size: bytes of one file.
-        disk: bytes of everything that it writes into its folder; a file counts 4096 at least.
+        disk: bytes of everything that it writes into its folder, or keeps open without a name; a file counts 4096 at
+            least. Under bubblewrap (0.7 or later) /tmp and /dev/shm hold as much again, each.
         processes: at a time.
+        apart: refuse to run without bubblewrap, for a machine that was told so by another.
+
+    Raises:
+        ValueError: a limit of 0 or less.
     """
 
     seconds: float = 120
-    silence: float = 40
-    cell: float = 20
-    processor_seconds: int = 120
+    silence: float | None = None
+    cell: float | None = None
+    processor_seconds: int | None = None
     memory: int = 4 * 2**30
     file_size: int = 64 * 2**20
     disk: int = 256 * 2**20
     processes: int = 100
+    apart: bool = False
+
+    def __post_init__(self) -> None:
+        derived = {
+            "silence": max(40, self.seconds / 3),
+            "cell": max(20, self.seconds / 6),
+            "processor_seconds": math.ceil(self.seconds),
+        }
+        for name, value in derived.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name, value in vars(self).items():
+            if name != "apart" and not value > 0:
+                raise ValueError(f"{name} must be more than 0, got {value!r}.")
 
 
 LIMITS = Limits()
@@ -70,7 +96,7 @@ class Ended:
         reason: what stopped it, or "".
         errors: the end of what it said before it closed its error stream.
         late: the time for all of it was up.
-        started: it wrote a `PROGRESS`, whatever it did with it later.
+        started: it wrote a `PROGRESS` and was told what it can be told, whatever it did later.
     """
 
     reason: str
@@ -95,9 +121,14 @@ def run(
 
     Args:
         hidden: folders that it sees empty, should they lie in what it sees.
-        told: what it can read from its standard input; at most 4096 bytes.
+        told: what it can read from its standard input once its `PROGRESS` was seen; at most 4096 bytes.
+
+    Raises:
+        RuntimeError: `limits.apart`, and there is no bubblewrap here.
     """
-    wrapped = [*_wrap(folder, hidden), *command] if _works() else list(command)
+    if limits.apart and not _works():
+        raise RuntimeError("this machine has no bubblewrap that works: install it here, as on the machine that asks.")
+    wrapped = [*_wrap(folder, hidden, limits), *command] if _works() else list(command)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             wrapped,
@@ -110,11 +141,10 @@ def run(
             preexec_fn=functools.partial(_limit, limits) if os.name == "posix" else None,
         )
         try:
-            with contextlib.suppress(OSError), process.stdin as pipe:
-                pipe.write(told)
-            reason, late, started = _wait(process, folder, limits)
+            reason, late, started = _wait(process, folder, limits, told)
         finally:
             _kill(process)
+            _tell(process, b"")
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - 500))
         return Ended(reason, errors.read().decode("utf-8", "replace").strip(), late, started)
 
@@ -160,14 +190,15 @@ def _insist(function, path, _) -> None:
         function(path)
 
 
-def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> tuple[str, bool, bool]:
+def _wait(process: subprocess.Popen, folder: Path, limits: Limits, told: bytes) -> tuple[str, bool, bool]:
     """Why it ended, whether its time was up, and whether it ever said how far it was."""
     end, heard, progress = time.monotonic() + limits.seconds, time.monotonic(), None
-    reason = late = started = None
+    reason = late = None
     while reason is None and process.poll() is None:
         now, latest = time.monotonic(), _changed(folder / PROGRESS)
         if latest != progress:
-            heard, progress, started = now, latest, True
+            heard, progress = now, latest
+            _tell(process, told)
         if late := now > end:
             reason = f"stopped after {limits.seconds:g} s in all"
         elif now > heard + limits.silence:
@@ -181,15 +212,23 @@ def _wait(process: subprocess.Popen, folder: Path, limits: Limits) -> tuple[str,
         reason = f"it ended with code {code}" if code else ""
         if os.name == "posix" and code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
             reason = f"stopped after {limits.processor_seconds} s of processor time"
-    return reason, bool(late), bool(started or _changed(folder / PROGRESS))
+    return reason, bool(late), process.stdin.closed
+
+
+def _tell(process: subprocess.Popen, told: bytes) -> None:
+    """Hand it over, once: nobody can take back that it was asked for."""
+    if not process.stdin.closed:
+        with contextlib.suppress(OSError), process.stdin as pipe:
+            pipe.write(told)
 
 
 def _too_much(process: subprocess.Popen, folder: Path, limits: Limits) -> str | None:
     """What it has used more of than it may."""
-    if _too_much_written(folder, limits.disk):
-        return f"stopped: it wrote more than {limits.disk // 2**20} MiB"
-    count, memory = _family(process.pid)
-    if count > limits.processes or memory > limits.memory:  # one sentence: which comes first is chance
+    family = list(_descendants(process.pid))
+    if _too_much_written(folder, limits.disk - _without_a_name(family)):
+        return f"stopped: it wrote more than {limits.disk // 2**20} MiB, or where nobody can look"
+    if len(family) > limits.processes or sum(map(_memory, family)) > limits.memory:
+        # One sentence: which comes first is chance.
         most = f"{limits.processes} processes, or {limits.memory // 2**20} MiB of memory in all of them"
         return f"stopped: it used more than {most}"
     return None
@@ -217,20 +256,35 @@ def _changed(path: Path) -> int | None:
 
 
 def _too_much_written(folder: Path, most: int) -> bool:
-    total, folders = 0, [str(folder)]
-    while folders:
+    """Whether a folder holds more than `most` bytes; one that can't be looked into does."""
+    total, left = 0, [str(folder)]
+    while left:
         try:
-            with os.scandir(folders.pop()) as entries:
+            with os.scandir(left.pop()) as entries:
                 for entry in entries:
-                    state = entry.stat(follow_symlinks=False)
-                    total += max(getattr(state, "st_blocks", 0) * 512 or state.st_size, 4096)
-                    folders += [entry.path] if stat.S_ISDIR(state.st_mode) else []
+                    with contextlib.suppress(FileNotFoundError):  # gone again; the others still count
+                        state = entry.stat(follow_symlinks=False)
+                        total += max(getattr(state, "st_blocks", 0) * 512 or state.st_size, 4096)
+                        left += [entry.path] if stat.S_ISDIR(state.st_mode) else []
                     if total > most:
                         return True
-        except OSError as error:  # it is gone again; or it lies so deep that nobody can look
-            if error.errno == errno.ENAMETOOLONG:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # closed to us, or too deep
                 return True
-    return False
+    return total > most
+
+
+def _without_a_name(family: Sequence[int]) -> int:
+    """Bytes of files that were removed and are still open, as far as Linux tells."""
+    sizes = {}
+    for pid in family:
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    state = os.stat(f"/proc/{pid}/fd/{number}")
+                    if stat.S_ISREG(state.st_mode) and state.st_nlink == 0:
+                        sizes[state.st_dev, state.st_ino] = state.st_blocks * 512
+    return sum(sizes.values())
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -243,15 +297,12 @@ def _descendants(pid: int) -> Iterator[int]:
                     yield from _descendants(int(child))
 
 
-def _family(pid: int) -> tuple[int, int]:
-    """How many processes there are, and their private memory in bytes."""
-    count = memory = 0
-    for each in _descendants(pid):
-        count += 1
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{each}/statm") as file:
-            _, resident, shared, *_ = map(int, file.read().split())
-            memory += (resident - shared) * os.sysconf("SC_PAGESIZE")
-    return count, memory
+def _memory(pid: int) -> int:
+    """Bytes of memory of a process that no file holds, as far as Linux tells: its own and shared ones."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        told = dict(line.split(":", 1) for line in file if line.startswith(("RssAnon:", "RssShmem:", "VmSwap:")))
+        return sum(int(value.split()[0]) * 1024 for value in told.values())
+    return 0
 
 
 def _limit(limits: Limits) -> None:
@@ -300,33 +351,57 @@ def _environment(folder: str) -> dict[str, str]:
     )
 
 
+def _python() -> list[Path]:
+    """What Python itself consists of."""
+    prefixes = dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))
+    return [Path(prefix, part) for prefix in prefixes for part in PARTS]
+
+
 def _libraries() -> list[Path]:
-    """Where this Python imports from, except the folder that holds this package and, in a checkout, much else."""
-    places = [Path(place) for place in sys.path if place and os.path.isabs(place) and os.path.exists(place)]
-    return [place for place in places if place.resolve() not in PACKAGE.parents]
+    """Where this Python imports what is installed from; never a working folder, which holds whatever it holds."""
+    places = [Path(place) for place in sys.path if os.path.isabs(place) and os.path.exists(place)]
+    python = _python()
+    return [place for place in places if place.name in PACKAGES or any(map(place.is_relative_to, python))]
 
 
-def _wrap(folder: Path, hidden: Sequence[Path]) -> list[str]:
+def _wrap(folder: Path, hidden: Sequence[Path], limits: Limits = LIMITS) -> list[str]:
     """bubblewrap's command line; later options lie over earlier ones."""
-    search = [Path(place) for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if place]
-    python = [Path(sys.prefix), Path(sys.base_prefix), *_libraries(), *search]
-    seen = [*map(Path, SYSTEM), *python, *(place.resolve() for place in python), PACKAGE]
-    options = ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
-    for place in dict.fromkeys(seen):
+    search = [Path(place) for place in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(place)]
+    python = [*_python(), *_libraries(), *search]
+    own = [*python, *(place.resolve() for place in python), PACKAGE]
+    seen = [*map(Path, SYSTEM), *own]
+    size = ["--size", str(limits.disk)] if _takes("--size", "4096", "--tmpfs", "/tmp") else []
+    options = ["--dev", "/dev", "--proc", "/proc", *size, "--tmpfs", "/tmp", *size, "--tmpfs", "/dev/shm"]
+    empty = [Path(place) for place in SOURCES if os.path.isdir(place)]
+    for place in SYSTEM:
+        options += ["--ro-bind-try", place, place]
+    for place in empty:
+        options += ["--tmpfs", str(place)]
+    for place in dict.fromkeys(own):
         options += ["--ro-bind-try", str(place), str(place)]
     for place in dict.fromkeys(place.resolve() for place in hidden):
-        inside = any(place.is_relative_to(other) for other in seen)
+        inside = any(map(place.is_relative_to, seen))
         if place.is_dir() and inside and not PACKAGE.is_relative_to(place):
             options += ["--tmpfs", str(place)]
+            empty.append(place)
     options += ["--bind", str(folder.resolve()), INSIDE, "--chdir", INSIDE]
-    return ["bwrap", *options, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--"]
+    for place in ("/dev", *empty, "/"):  # what is left of them is memory: nothing more can be put there
+        options += ["--remount-ro", str(place)]
+    alone = ["--unshare-user", "--disable-userns"]  # no namespace in which it could mount more of it
+    options += ["--unshare-all", *(alone if _takes(*alone) else [])]
+    return ["bwrap", *options, "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--"]
+
+
+def _works() -> bool:
+    return _takes()
 
 
 @functools.cache
-def _works() -> bool:
+def _takes(*options: str) -> bool:
+    """Whether there is a bubblewrap that works here with these options; those before version 0.8 lack some."""
     if shutil.which("bwrap") is None:
         return False
-    trial = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all", "true"]
+    trial = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", *options, "--unshare-all", "true"]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(trial, capture_output=True, timeout=10, check=False).returncode == 0
     return False

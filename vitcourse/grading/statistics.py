@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitcourse.files import written_whole
-from vitcourse.grading.classroom import Result
+from vitcourse.grading.results import Result
 
 MOST_BELIEFS = 10  # in the picture; the table holds all
 

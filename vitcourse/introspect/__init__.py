@@ -2,7 +2,7 @@
 
 with introspect.record(model) as seen:
     logits = model(images)
-seen.attention  # one (B, h, L, L) a layer
+seen.attention  # one (B, h, T, T) a layer
 """
 
 from vitcourse.introspect.filters import embedding_filters, position_similarity

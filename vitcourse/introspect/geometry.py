@@ -14,7 +14,7 @@ def patch_distances(grid_size: tuple[int, int], patch_size: int) -> Tensor:
 
 
 def attention_distance(weights: Tensor, grid_size: tuple[int, int], patch_size: int) -> Tensor:
-    """The mean distance, in pixels, from a patch to those it attends to: `(B, h, L, L) -> (h,)`.
+    """The mean distance, in pixels, from a patch to those it attends to: `(B, h, T, T) -> (h,)`.
 
     The attention weight is the weight of the mean (Dosovitskiy et al., 2021, appendix D.7). [CLS], first, has no place:
     it is left out as a query and as a key, and what is left of each row is scaled to sum to 1.

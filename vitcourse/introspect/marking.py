@@ -58,7 +58,7 @@ def deletion_curve(
         fill: what stands in place of a removed patch; 0 is the mean colour of normalised images.
 
     Raises:
-        ValueError: maps of another grid than the model's, or no step.
+        TypeError, ValueError: maps of another grid than the model's, images that don't fit it, or no step.
     """
     config = model.config
     positive_integer("steps", steps)

@@ -21,7 +21,7 @@ class Recording:
 
     @property
     def attention(self) -> list[Tensor]:
-        """The attention weights of each layer, `(B, h, L, L)`, before dropout; part of the graph where there is one.
+        """The attention weights of each layer, `(B, h, T, T)`, before dropout; part of the graph where there is one.
 
         Raises:
             RuntimeError: nothing was recorded, or not by every layer.
@@ -30,7 +30,7 @@ class Recording:
 
     @property
     def tokens(self) -> list[Tensor]:
-        """What each block returned, `(B, L, D)`.
+        """What each block returned, `(B, T, D)`.
 
         Raises:
             RuntimeError: as `attention`.

@@ -16,17 +16,26 @@ from vitcourse.model import VisionTransformer
 
 
 def attention_map(model: VisionTransformer, images: Tensor, layer: int = -1) -> Tensor:
-    """What the pooled token attends to in one layer, mean over heads.
+    """What the pooled token attends to in one layer, mean over heads: `(B, C, H, W) -> (B, gh, gw)`.
 
     With mean pooling there is no one token that the head reads, and the mean over all patches is taken.
+
+    Args:
+        layer: counted from 0, or from the end if below 0.
+
+    Raises:
+        ValueError: a layer that there isn't.
     """
+    layers = len(model.blocks)
+    if not -layers <= layer < layers:
+        raise ValueError(f"layer must lie between {-layers} and {layers - 1}, got {layer}.")
     with torch.no_grad(), record(model) as seen:
         model(images)
     return _grid(model, _read_by_head(model, seen.attention[layer].mean(dim=1)))
 
 
 def rollout_map(model: VisionTransformer, images: Tensor) -> Tensor:
-    """Attention rollout: the layers' attention multiplied, the residual stream counted as one half.
+    """Attention rollout, `(B, C, H, W) -> (B, gh, gw)`: the layers' attention multiplied, the residual counted as half.
 
     Abnar and Zuidema (2020), "Quantifying Attention Flow in Transformers", section 3.
     """
@@ -36,7 +45,7 @@ def rollout_map(model: VisionTransformer, images: Tensor) -> Tensor:
 
 
 def gradient_relevance(model: VisionTransformer, images: Tensor, classes: Tensor | None = None) -> Tensor:
-    """How much more attention would raise the class score: gradients with respect to the attention weights.
+    """How much more attention would raise the class score, by its gradients: `(B, C, H, W), (B,) -> (B, gh, gw)`.
 
     At each layer the score is read from that layer's tokens through the final norm and head; its gradient with respect
     to that layer's weights, positive part, averaged over heads and queries; layers averaged; scaled to 0 .. 1. After
@@ -58,9 +67,13 @@ def gradient_relevance(model: VisionTransformer, images: Tensor, classes: Tensor
 
 
 def input_gradient(model: VisionTransformer, images: Tensor, classes: Tensor | None = None) -> Tensor:
-    """How fast the class score changes with the pixels: the mean absolute gradient in each patch, scaled to 0 .. 1.
+    """How fast the class score changes with the pixels: `(B, C, H, W), (B,) -> (B, gh, gw)`, scaled to 0 .. 1.
 
-    Simonyan et al. (2014), "Deep Inside Convolutional Networks", section 3, averaged over patches.
+    The mean absolute gradient in each patch: Simonyan et al. (2014), "Deep Inside Convolutional Networks", section 3,
+    averaged over patches.
+
+    Args:
+        classes: `(B,)`; the predicted ones when not given.
     """
     with torch.enable_grad():
         images = images.detach().clone().requires_grad_()
@@ -83,7 +96,7 @@ def _scores(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def _read_by_head(model: VisionTransformer, weights: Tensor) -> Tensor:
-    """The keys' share in what the head reads, [CLS] left out: `(B, L, L) -> (B, N)`."""
+    """The keys' share in what the head reads, [CLS] left out: `(B, T, T) -> (B, N)`."""
     return weights[:, 0, 1:] if model.config.pooling == "cls" else weights[:, 1:, 1:].mean(dim=1)
 
 

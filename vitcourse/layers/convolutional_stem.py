@@ -44,7 +44,6 @@ class ConvolutionalStem(nn.Module):
         self.projection = nn.Linear(widths[-1], hidden_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_patches_fit(images, self.patch_size)  # a convolution would round the sides in silence
-        if images.shape[1] != self.num_channels:
-            raise ValueError(f"images must have {self.num_channels} channels, got shape {tuple(images.shape)}.")
+        # A convolution would round the sides in silence.
+        check_patches_fit(images, self.patch_size, self.num_channels)
         return self.projection(patchify(self.features(images), 1))

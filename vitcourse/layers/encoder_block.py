@@ -19,6 +19,9 @@ class EncoderBlock(nn.Module):
         attention_dropout: of the attention weights.
         layer_norm_eps: added to the variance, inside the root.
         norm_first: pre-norm if True, post-norm if False.
+
+    Raises:
+        ValueError: `hidden_size` that `num_heads` doesn't divide.
     """
 
     def __init__(

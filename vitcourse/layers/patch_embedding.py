@@ -31,9 +31,8 @@ class PatchEmbedding(nn.Module):
         self.projection = nn.Linear(patch_size**2 * num_channels, hidden_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        check_patches_fit(images, self.patch_size)  # a convolution would crop in silence
-        if images.shape[1] != self.num_channels:
-            raise ValueError(f"images must have {self.num_channels} channels, got shape {tuple(images.shape)}.")
+        # A convolution would crop in silence.
+        check_patches_fit(images, self.patch_size, self.num_channels)
         if not self.as_convolution:
             return self.projection(patchify(images, self.patch_size))
         # The patch vector is flattened as (C, P, P), so a row of the matrix is a kernel.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitcourse.files import written_whole
+from vitcourse.validation import one_of
 
 _FOLDER = resources.files(__name__)
 NAMES = tuple(sorted(file.name.removesuffix(".csv") for file in _FOLDER.iterdir() if file.name.endswith(".csv")))
@@ -20,8 +21,7 @@ def read(name: str) -> list[dict[str, Any]]:
     Raises:
         ValueError: an unknown name.
     """
-    if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
+    one_of("name", name, NAMES)
     with _FOLDER.joinpath(f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(file)]
 

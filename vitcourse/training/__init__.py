@@ -2,11 +2,12 @@
 
 from vitcourse.training.batches import batches
 from vitcourse.training.config import TrainingConfig
+from vitcourse.training.device import choose_device
 from vitcourse.training.evaluation import Evaluation, evaluate
 from vitcourse.training.fit import fit
 from vitcourse.training.log import Epoch, read_log, write_log
 from vitcourse.training.optimisation import learning_rate_factor, make_optimizer, parameter_groups
-from vitcourse.training.processes import choose_device, process_group
+from vitcourse.training.processes import process_group
 from vitcourse.training.seeds import set_seed
 
 __all__ = [

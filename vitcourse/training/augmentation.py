@@ -19,7 +19,7 @@ def crop(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Te
 
 
 def pad(images: Tensor, padding: int) -> Tensor:
-    """Add a black border of `padding` pixels."""
+    """Add a black border of `padding` pixels: `(B, C, H, W) -> (B, C, H + 2 padding, W + 2 padding)`."""
     return F.pad(images, [padding] * 4) if padding else images
 
 

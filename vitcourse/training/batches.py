@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitcourse.data import ImageSet
+from vitcourse.functional import one_hot
 from vitcourse.training import rand_augment
 from vitcourse.training.augmentation import crop, flip, mix, pad
 from vitcourse.training.config import TrainingConfig
@@ -55,12 +55,13 @@ def _batch(train: ImageSet, config: TrainingConfig, indices, generator, device, 
         needed, places = torch.cat([rows, partners]).unique(return_inverse=True)
         rows, partners = places[: len(rows)], places[len(rows) :]
     images = _augment(train, config, indices, needed, generator).to(device)
-    inputs, labels = train.normalise(images), train.labels[indices[needed]].to(device)
+    inputs, labels = train.normalise(images), train.labels[indices[needed]]
     if not config.mixup:
-        return inputs, labels
+        return inputs, labels.to(device)
     of_each = torch.arange(len(needed))
     of_each[rows] = partners  # who is needed only as a partner fades into itself, and is left out
-    mixed, targets = mix(inputs, F.one_hot(labels, len(train.class_names)).float(), of_each, share)
+    targets = one_hot(labels, len(train.class_names)).to(device)
+    mixed, targets = mix(inputs, targets, of_each, share)
     return mixed[rows], targets[rows]
 
 

@@ -77,7 +77,7 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: no file there.
-        ValueError: a damaged file, or one of another run, with the fields that differ.
+        ValueError: a damaged file, or one of another run, with the fields that differ, or of another model.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,7 +100,13 @@ def load_checkpoint(
             f"path {str(path)!r} is a checkpoint of another run: {'; '.join(differing)}. "
             "Go on with the settings that it was started with, or start anew in another folder."
         )
-    model.load_state_dict(weights)
-    optimizer.load_state_dict(moments)
-    scaler.load_state_dict(scale)
+    try:
+        model.load_state_dict(weights)
+        optimizer.load_state_dict(moments)
+        scaler.load_state_dict(scale)
+    except (RuntimeError, ValueError) as error:  # torch says it over many lines
+        raise ValueError(
+            f"path {str(path)!r} is a checkpoint of another model: {' '.join(str(error).split())} "
+            "Go on with the model that it was started with, or start anew in another folder."
+        ) from None
     return done

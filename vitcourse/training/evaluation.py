@@ -65,20 +65,29 @@ class Evaluation:
 
 
 def evaluate(model: nn.Module, images: ImageSet, batch_size: int = 256) -> Evaluation:
-    """Judge `model` on a set, without augmentation, in evaluation mode; the mode is put back.
+    """Judge `model` on a set, without augmentation, in evaluation mode; the mode of each part is put back.
 
     Several processes (see `process_group`) share the work, and each gets the whole result.
+
+    Args:
+        model: images to logits, `(B, C, H, W) -> (B, K)`.
+
+    Raises:
+        ValueError: a set without images, or labels that the model has no class for.
     """
+    check_not_empty(images)
     device = next(model.parameters()).device
     ours = processes()
     rows = ours.share(len(images))
-    was_training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         with torch.inference_mode():
             mine = torch.cat([model(images.inputs(chunk).to(device)).float() for chunk in rows.split(batch_size)])
     finally:
-        model.train(was_training)
+        for part, training in modes:
+            part.training = training
+    check_labels(images, mine.shape[1])
     logits = torch.zeros(len(images), mine.shape[1], device=device)
     logits[rows.to(device)] = mine
     logits = ours.total(logits).cpu()
@@ -90,3 +99,19 @@ def evaluate(model: nn.Module, images: ImageSet, batch_size: int = 256) -> Evalu
         predictions=predictions,
         labels=images.labels,
     )
+
+
+def check_not_empty(images: ImageSet) -> None:
+    """Raise ValueError if the set holds no image."""
+    if not len(images):
+        raise ValueError(f"the {images.split} images of {images.name} are none: choose at least one.")
+
+
+def check_labels(images: ImageSet, num_classes: int) -> None:
+    """Raise ValueError if a label of the set has no place among `num_classes` logits."""
+    highest = int(images.labels.max())
+    if highest >= num_classes:
+        raise ValueError(
+            f"the labels of {images.name} go up to {highest}, and the model has {num_classes} classes: make it with "
+            f"num_classes {len(images.class_names)}, or give it a new head (vitcourse.transfer.with_new_head)."
+        )

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,16 @@ import torch
 from vitcourse import VisionTransformer, ViTConfig, data
 from vitcourse.files import written_whole
 from vitcourse.training.config import TrainingConfig
+from vitcourse.training.device import choose_device
 from vitcourse.training.evaluation import evaluate
 from vitcourse.training.fit import fit, refuse_to_overwrite
 from vitcourse.training.log import logging_to
-from vitcourse.training.processes import choose_device, process_group
+from vitcourse.training.processes import process_group
 from vitcourse.training.result import circumstances, scores
 from vitcourse.training.seeds import set_seed
 from vitcourse.training.settings import read_settings
 from vitcourse.training.tracking import tracked
+from vitcourse.transfer import with_new_head
 
 logger = logging.getLogger(__name__)
 
@@ -75,20 +77,21 @@ class Experiment:
         return {split: data.load(split=split, **options) for split in data.SPLITS}
 
     def make_model(self) -> VisionTransformer:
-        """A new model, or one with the weights of `start`."""
-        set_seed(self.training.seed)
-        model = VisionTransformer(self.model)
-        if self.start is None:
-            return model
-        trained = VisionTransformer.load(self.start)
-        if replace(trained.config, num_classes=self.model.num_classes) != self.model:
+        """A new model, or one with the weights of `start`.
+
+        Raises:
+            FileNotFoundError, ValueError: a `start` that isn't there, is damaged, or is of another configuration.
+        """
+        trained = None if self.start is None else VisionTransformer.load(self.start)
+        set_seed(self.training.seed)  # after loading, which draws random numbers too
+        if trained is None:
+            return VisionTransformer(self.model)
+        if trained.config.replace(num_classes=self.model.num_classes) != self.model:
             raise ValueError(f"start {self.start!r} is a checkpoint of another configuration: {trained.config}.")
-        weights = trained.state_dict()
         if trained.config != self.model:
             logger.info("new head: %d classes instead of %d", self.model.num_classes, trained.config.num_classes)
-            weights = {name: w for name, w in weights.items() if not name.startswith("head.")}
-        model.load_state_dict(weights, strict=trained.config == self.model)
-        return model
+            trained = with_new_head(trained, self.model.num_classes)
+        return trained.train()
 
     def run(
         self,

@@ -14,7 +14,7 @@ from vitcourse.data import ImageSet
 from vitcourse.progress import ProgressBar
 from vitcourse.training.checkpoint import Progress
 from vitcourse.training.config import TrainingConfig
-from vitcourse.training.evaluation import evaluate
+from vitcourse.training.evaluation import check_not_empty, evaluate
 from vitcourse.training.log import Epoch
 from vitcourse.training.trainer import FILES, Trainer
 
@@ -52,7 +52,10 @@ def fit(
         FileExistsError: `folder` holds a run, and `resume` isn't asked for.
         FloatingPointError: the loss became NaN or infinite, with the step.
         FileNotFoundError, ValueError: the run to go on with has no `last.pt`, or one of another run.
+        ValueError: a set without images, or labels that the model has no class for.
     """
+    for images in (train, validation):
+        check_not_empty(images)
     folder = None if folder is None else Path(folder)
     trainer = Trainer(model, train, config, folder)
     if resume:

@@ -40,16 +40,18 @@ def read_log(path: str | Path) -> list[Epoch]:
     """The log that `write_log` wrote.
 
     Raises:
-        ValueError: a file with other columns.
+        FileNotFoundError: no file there.
+        ValueError: a file with other columns, or a row with something else than its numbers.
     """
     with Path(path).open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         names = [field.name for field in fields(Epoch)]
         if reader.fieldnames != names:
             raise ValueError(f"path {str(path)!r} is no training log: its columns are {reader.fieldnames}.")
-        return [
-            Epoch(**{name: int(row[name]) if name == "epoch" else float(row[name]) for name in names}) for row in reader
-        ]
+        try:
+            return [Epoch(**{name: (int if name == "epoch" else float)(row[name]) for name in names}) for row in reader]
+        except (TypeError, ValueError):  # an empty place is None
+            raise ValueError(f"path {str(path)!r}: line {reader.line_num} is no line of a training log.") from None
 
 
 @contextmanager

@@ -12,7 +12,14 @@ from vitcourse.training.config import TrainingConfig
 
 
 def learning_rate_factor(step: int, steps_per_epoch: int, config: TrainingConfig) -> float:
-    """The learning rate at `step`, as a share of `config.learning_rate`: linear warm-up, then the schedule."""
+    """The learning rate at `step`, as a share of `config.learning_rate`: linear warm-up, then the schedule.
+
+    The warm-up is that of Goyal et al. (2017, arXiv:1706.02677, section 2.2), the half cosine that of Loshchilov and
+    Hutter (2017, arXiv:1608.03983, eq. 5) without restarts.
+
+    Args:
+        step: counted from 0, over all epochs.
+    """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return (step + 1) / (warmup + 1)

@@ -29,12 +29,12 @@ def scores(log: list[Epoch], test: Evaluation) -> dict[str, Any]:
 
 
 def circumstances(device: torch.device, processes: int) -> dict[str, Any]:
-    """Where it ran."""
+    """Where it ran; `machine` is the kind of processor, such as x86_64."""
     versions = {"python": platform.python_version(), "torch": torch.__version__, "vitcourse": __version__}
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": processes,
         "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
+        "machine": platform.machine(),
         "versions": versions,
     }

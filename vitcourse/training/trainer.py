@@ -1,4 +1,7 @@
-"""A model under way: what changes from step to step, and how it is kept."""
+"""A model under way: what changes from step to step, and how it is kept.
+
+Longer than 150 lines because a step and the state that it moves are one class.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitcourse.config import ViTConfig
 from vitcourse.data import ImageSet
+from vitcourse.files import remove_leftovers
+from vitcourse.model import VisionTransformer
 from vitcourse.storage import write_weights
 from vitcourse.training.batches import batches
 from vitcourse.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from vitcourse.training.config import TrainingConfig
+from vitcourse.training.evaluation import check_labels
 from vitcourse.training.log import write_log
 from vitcourse.training.optimisation import learning_rate_factor, make_optimizer
 from vitcourse.training.processes import processes
@@ -77,6 +84,7 @@ class Trainer:
         short = torch.float16 if self.config.precision == "float16" else torch.bfloat16
         with torch.autocast(self.device.type, short, enabled=self.config.precision != "float32"):
             logits = self.joined(inputs).float()
+        check_labels(self.train, logits.shape[1])
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing, reduction="sum")
         # Of all processes, so that each knows the loss, stops when one must, and can save it.
         sums = torch.tensor([loss.item(), _correct(logits, labels)], dtype=torch.float64)
@@ -117,20 +125,24 @@ class Trainer:
         """Write the log, the model if it is the best so far, and then, now that both are there, `last.pt`."""
         if self.folder is not None and self.ours.rank == 0:
             write_log(self.folder / "log.csv", self.done.log)
-            if better and hasattr(self.model, "save"):
-                self.model.save(self.folder / "best.safetensors")
-            elif better:
-                write_weights(self.folder / "best.safetensors", self.model.state_dict(), {})
+            if better:
+                self._save_best(self.folder / "best.safetensors")
         self.save()
+
+    def _save_best(self, path: Path) -> None:
+        """With its config, where that describes it; weights alone otherwise."""
+        if isinstance(self.model, VisionTransformer) and not self.model.replaced_weights():
+            self.model.save(path)
+        else:
+            write_weights(path, self.model.state_dict(), {})
 
     def go_on(self) -> None:
         """Take up the run in the folder, if there is one."""
         if self.folder is None:
             return
         if self.ours.rank == 0:
-            for name in FILES:  # what a process that is killed while it writes leaves behind
-                for leftover in self.folder.glob(f".{name}.*.part"):
-                    leftover.unlink(missing_ok=True)
+            for name in FILES:
+                remove_leftovers(self.folder / name)
         if any((self.folder / name).exists() for name in FILES):
             path = self.folder / "last.pt"
             self.done = load_checkpoint(path, self.model, self.optimizer, self.scaler, self._identity())
@@ -139,7 +151,8 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on, as plain values."""
         model, train = self.model, self.train
-        described = asdict(model.config) if hasattr(model, "config") else {"model": type(model).__name__}
+        config = getattr(model, "config", None)  # of another library's model it may hold anything
+        described = config.to_dict() if isinstance(config, ViTConfig) else {"model": type(model).__name__}
         data = f"{train.name}, {len(train)} images, labels {zlib.crc32(train.labels.numpy().tobytes()):08x}"
         return {**described, **asdict(self.config), "data": data}
 

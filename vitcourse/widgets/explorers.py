@@ -114,12 +114,12 @@ def patches(images: ImageSet, index: int = 0) -> interactive:
 
 
 def calibration(logits: Tensor, labels: Tensor) -> interactive:
-    """Explore `figures.calibration`: T the temperature, c the least confidence at which an answer counts."""
+    """Explore `figures.calibration`: tau the temperature, c the least confidence at which an answer counts."""
 
-    def draw(T: float, c: float) -> Figure:
-        return figures.calibration(logits, labels, T, c)
+    def draw(tau: float, c: float) -> Figure:
+        return figures.calibration(logits, labels, tau, c)
 
-    return explorer(draw, T=(0.25, 4, 1, 0.05), c=(0, 0.99, 0.5, 0.01))
+    return explorer(draw, {"tau": "τ"}, tau=(0.25, 4, 1, 0.05), c=(0, 0.99, 0.5, 0.01))
 
 
 def head_map(model: VisionTransformer, images: ImageSet, index: int = 0) -> interactive:

@@ -1,0 +1,52 @@
+"""Pages to read: feedback for each learner, and all texts to mark by hand for the teacher. No script in them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from vitcourse.grading.by_hand import FILE, Given, sign
+from vitcourse.grading.marks import Mark
+
+STYLE = (
+    "body{font-family:sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:white}"
+    "pre{white-space:pre-wrap}"
+)
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # nothing from elsewhere is fetched, whatever a learner wrote
+
+
+def feedback(mark: Mark) -> str:
+    """The learner's page: marks, cards, and what was said by hand."""
+    result = mark.result
+    parts = []
+    for row in result.rows:
+        given = mark.given.get(row.grade_id, Given())
+        points = given.points if row.earned is None else row.earned
+        name = row.grade_id.removeprefix("check-")
+        shown = "to come" if points is None else f"{points:g}"
+        parts.append(f"<h2>{html.escape(name)}: {shown} of {row.points:g}</h2>")
+        parts.append(f"<p>{html.escape(given.comment)}</p>" if row.earned is None else row.card)
+    total = "to come" if mark.mark is None else f"{mark.mark:.2f} of 10" + (" (late)" if mark.is_late else "")
+    told = "".join(f"<p>{html.escape(part)}</p>" for part in mark.told)
+    return _document(f"{result.name} · {result.sheet}", f"<p>Mark: {total}</p>\n{told}\n" + "\n".join(parts))
+
+
+def texts(marks: Sequence[Mark]) -> str:
+    """All texts to mark by hand, question by question, each with its sign in by-hand.csv."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for mark in marks:
+        for row in mark.result.texts:
+            head = html.escape(f"{mark.result.student} · {sign(row.text)}")
+            said = f"<h3>{head}</h3><pre>{html.escape(row.text)}</pre>"
+            found.setdefault((mark.result.sheet, row.grade_id), []).append(said)
+    parts = [f"<h2>{html.escape(' · '.join(key))}</h2>\n" + "\n".join(each) for key, each in sorted(found.items())]
+    return _document(FILE, "\n".join(parts))
+
+
+def _document(title: str, body: str) -> str:
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    )
+    main = f"<body><main><h1>{html.escape(title)}</h1>\n{body}\n</main></body>"
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n{main}</html>\n'
