@@ -182,7 +182,7 @@ def test_an_old_python_says_one_sentence(version, folder):
     # A version manager's placeholder is found, too, and says that it has no such version.
     if not python or subprocess.run([python, "--version"], capture_output=True).returncode:
         pytest.skip(f"no Python {version} here")
-    done = subprocess.run([python, "course.py", "lab"], cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([python, "course.py", "lab"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stdout == ""
     assert re.fullmatch(
@@ -690,7 +690,7 @@ def test_what_ends_course_py_ends_the_command_that_it_runs(folder, number):
     run = subprocess.Popen([sys.executable, "-c", script], cwd=folder, stderr=subprocess.PIPE, text=True)
     pid = int(wait_for(lambda: re.search(r"^(\d+)\n", read(folder / ".venv" / "install.log"), re.M)).group(1))
     run.send_signal(number)
-    error = run.communicate(timeout=30)[1]
+    error = run.communicate(timeout=120)[1]
     assert run.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert "Traceback" not in error
     with pytest.raises(ProcessLookupError):
@@ -792,7 +792,7 @@ def test_a_port_in_use_is_said_before_anything_is_installed(folder):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         command = [sys.executable, "course.py", "lab", "--port", port]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith(f"Port {port} cannot be used (")
@@ -1022,7 +1022,7 @@ def test_ctrl_c_and_a_kill_end_lab_cleanly(installed, ctrl_c):
     else:
         run.terminate()  # course.py alone
     # The pipe ends only when Lab, too, has ended.
-    assert run.communicate(timeout=30) == ("", "")
+    assert run.communicate(timeout=120) == ("", "")
     assert run.returncode == (0 if ctrl_c else 143)
 
 
@@ -1075,7 +1075,7 @@ def test_ctrl_c_while_pip_waits_for_a_silent_index(installed):
         wait_for(lambda: read(log).count("torch==9.5") > before)
         time.sleep(0.5)
         os.killpg(run.pid, signal.SIGINT)
-        error = run.communicate(timeout=30)[1]
+        error = run.communicate(timeout=120)[1]
     assert run.returncode == 130
     assert error == "\nInterrupted. Run the same command again: it goes on where it can.\n"
     assert installed.course.read_state() == {"state": "installing"}
