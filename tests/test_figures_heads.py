@@ -73,6 +73,6 @@ def test_the_explorer_covers_every_head_and_word(scores, monkeypatch):
     monkeypatch.setattr(widgets.explorers, "display", shown.append)
     explorer = widgets.dealt_heads(scores, WORDS, n=2)
     ranges = {child.description: (child.min, child.max, child.value) for child in explorer.children[:3]}
-    assert ranges == {"h": (1, 4, 1), "i": (1, 4, 1), "n": (1, 3, 2)}
+    assert ranges == {"h": (1, 4, 4), "i": (1, 4, 1), "n": (1, 3, 2)}
     explorer.children[0].value = 2
     assert shown[-1].axes[0].get_title() == "$h = 2$, $i = 1$"

@@ -62,5 +62,5 @@ def test_the_explorer_moves_side_and_patch(monkeypatch):
     explorer = widgets.resized_positions(torch.randn(1, 65, 4), (8, 8))
     side, row, column = explorer.children[:3]
     explorer.update()
-    side.value, row.value, column.value = 16, 0.25, 0.75
-    assert calls[-1] == ((8, 8), 16, 0.25, 0.75)
+    side.value, row.value, column.value = 16, 2, 6
+    assert calls[-1] == ((8, 8), 16, 2.5 / 8, 6.5 / 8)

@@ -83,7 +83,7 @@ def dealt_heads(scores: Tensor, words: Sequence[str], n: int = 1) -> interactive
     def draw(h: int, i: int, n: int) -> Figure:
         return figures.dealt_heads(scores, words, h, i, n)
 
-    return explorer(draw, h=(1, len(scores), 1), i=(1, len(scores), 1), n=(1, len(words), n))
+    return explorer(draw, h=(1, len(scores), len(scores)), i=(1, len(scores), 1), n=(1, len(words), n))
 
 
 def gradients_by_depth(norms: dict[tuple[int, bool], list[list[float]]]) -> interactive:
@@ -136,10 +136,11 @@ def head_map(model: VisionTransformer, images: ImageSet, index: int = 0) -> inte
 
 
 def resized_positions(positions: Tensor, old_grid: tuple[int, int]) -> interactive:
-    """Explore `figures.resized_positions`: g rows and columns of the new grid, y and x the patch, as shares of it."""
+    """Explore `figures.resized_positions`: g rows and columns of the new grid, y and x the patch in the old one."""
+    rows, columns = old_grid
 
-    def draw(g: int, y: float, x: float) -> Figure:
-        return figures.resized_positions(positions, old_grid, g, y, x)
+    def draw(g: int, y: int, x: int) -> Figure:
+        return figures.resized_positions(positions, old_grid, g, (y + 0.5) / rows, (x + 0.5) / columns)
 
-    largest = 3 * max(old_grid)
-    return explorer(draw, g=(2, largest, 3 * max(old_grid) // 2), y=(0, 1, 0.5, 0.05), x=(0, 1, 0.5, 0.05))
+    side = max(old_grid)
+    return explorer(draw, g=(2, 3 * side, 3 * side // 2), y=(0, rows - 1, rows // 2), x=(0, columns - 1, columns // 2))
