@@ -7,6 +7,8 @@ from torch.testing import assert_close
 from vitcourse import VisionTransformer, ViTConfig
 from vitcourse.interop import from_huggingface, to_huggingface
 
+pytest.importorskip("transformers", reason="parity with Hugging Face needs transformers")
+
 CONFIG = ViTConfig(
     patch_size=4, hidden_size=36, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40, image_size=24,
     num_classes=5, num_channels=2, layer_norm_eps=1e-3, initializer_range=0.3,

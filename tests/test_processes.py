@@ -37,13 +37,15 @@ mixup = 0.2
 label_smoothing = 0.1
 """
 
-# Each scenario runs in two processes, forked from one that has imported everything, so that it takes no minute.
-# A process leaves what the scenario returned, or its error.
+# Each scenario runs in two processes, forked from one that has imported everything, so that it takes no minute, and
+# computed nothing, since a process that has may fork children that wait forever. A process leaves what the scenario
+# returned, or its error.
 TWO = """
 import os, sys, traceback
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import torch
+import torch._dynamo  # the first step of an optimizer imports it
 import torchvision.transforms.v2.functional
 torch.set_num_threads(1)
 import test_processes as t
@@ -58,15 +60,14 @@ def in_one(scenario, rank, out):
     except BaseException as error:
         (out / f"{rank}.txt").write_text(f"{type(error).__name__}: {error}")
 
-t.trains(Path(sys.argv[2]) / "one")  # the first step imports much; the children inherit it
-for name in sys.argv[3:]:
+for name in ("one", *sys.argv[3:]):
     out, port, children = Path(sys.argv[2]) / name, t.free_port(), []
     out.mkdir(parents=True, exist_ok=True)
-    for rank in range(2):
+    for rank in range(1 if name == "one" else 2):
         pid = os.fork()
         if pid == 0:
             try:
-                in_one(getattr(t, name), rank, out)
+                t.trains(out) if name == "one" else in_one(getattr(t, name), rank, out)
             except BaseException:
                 traceback.print_exc()
             finally:
