@@ -18,7 +18,7 @@ import hostile_class
 import pytest
 
 from vitcourse.__main__ import main
-from vitcourse.grading import classroom, exports, handed_out, sandbox, workers
+from vitcourse.grading import classroom, exports, handed_out, kept, sandbox, workers
 from vitcourse.grading.marks import Rules, marks
 from vitcourse.grading.project import Scheme
 from vitcourse.grading.results import Result
@@ -248,6 +248,39 @@ def test_workers_below_one_are_refused(tmp_path):
         classroom.grade_all(tmp_path / "class", tmp_path / "out", SHEETS, workers=-2)
 
 
+def test_seed_and_deadline_hold_until_others_are_named(tmp_path, monkeypatch):
+    path = one(tmp_path / "class")
+    path.write_bytes(hostile_class.text_of(hostile_class.filled()))
+    os.utime(path, (1.7e9, 1.7e9))  # in 2023
+    ran = []
+    monkeypatch.setattr(classroom, "in_processes", lambda _, jobs, workers: (job.failed("") for job in ran_on(jobs)))
+
+    def ran_on(jobs):
+        ran.extend(job.seed for job in jobs)
+        return jobs
+
+    out = tmp_path / "out"
+    command = ["grade", "class", str(tmp_path / "class"), "--out", str(out), "--sheets", str(HERE / "exercises")]
+    for further in (["--seed", "7", "--deadline", "2022-01-01"], [], ["--deadline", "none"], ["--seed", "8"]):
+        assert main([*command, *further]) == 3
+    assert ran == [7, 7, 7, 8]
+    assert main([*command, "--deadline", "tomorrow"]) == 1
+    assert json.loads((out / "settings.json").read_text()) == {"class": {"deadline": "", "seed": 8}}
+
+
+def test_a_deadline_holds_in_the_next_run(tmp_path):
+    class_, out = tmp_path / "class", tmp_path / "out"
+    assert kept.settings(out, class_, None, None) == (0, "")
+    assert not out.exists()
+    assert kept.settings(out, class_, None, "2026-12-01") == (0, "2026-12-01")
+    assert kept.settings(out, class_, 7, None) == (7, "2026-12-01")
+    assert kept.settings(out, tmp_path / "another", None, None) == (0, "")
+    assert kept.settings(out, class_, None, None) == (7, "2026-12-01")
+    (out / "settings.json").write_text("[]")
+    with pytest.raises(ValueError, match="is damaged: remove it"):
+        kept.settings(out, class_, None, None)
+
+
 def test_the_late_rule_reaches_the_final_mark(tmp_path, capsys):
     one(tmp_path / "class").write_bytes(b"")
     out = tmp_path / "out"
@@ -277,7 +310,7 @@ def test_a_kept_result_follows_the_files_time_and_the_checks(tmp_path, monkeypat
     assert mark.result.handed_in.startswith("1970-01-01")
     monkeypatch.setattr(classroom, "_checks", lambda: "repaired")
     grade(tmp_path / "class", tmp_path / "out", mapped=spy)
-    assert ran == [1, 0, 1]
+    assert ran == [1, 1]
 
 
 def test_a_worker_that_dies_takes_nothing_along(tmp_path):

@@ -53,6 +53,24 @@ def test_flat_files_by_their_names(tmp_path):
     ]
 
 
+def test_a_zip_among_hand_ins_is_one_students(tmp_path):
+    place = folder(tmp_path, "ana.ipynb")
+    zipped(place, "work/a.ipynb", "work/notes.txt").rename(place / "Bo.zip")
+    assert [(one.name, one.file, one.problem) for one in collect(place)] == [
+        ("ana", "ana.ipynb", ""),
+        ("Bo", "Bo/work/a.ipynb", ""),
+    ]
+
+
+def test_a_zip_of_a_class_among_hand_ins_is_nobodys_and_refused(tmp_path):
+    place = folder(tmp_path, "ana.ipynb")
+    zipped(place, "Bo_1_assignsubmission_file_/a.ipynb", "Chi_2_assignsubmission_file_/a.ipynb")
+    with pytest.raises(
+        ValueError, match=r"'all\.zip', a zip of several notebooks: give that zip in place of the folder"
+    ):
+        collect(place)
+
+
 def test_two_sheets_in_flat_files_are_one_student(tmp_path):
     place = folder(tmp_path, "ana_sheet-1-embeddings.ipynb", "ana_sheet-2-attention.ipynb")
     assert [one.student for one in collect(place)] == ["ana", "ana"]

@@ -55,8 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     whole.add_argument("--out", type=Path, required=True, help="the folder for results; run again, it goes on there")
     whole.add_argument("--sheets", type=Path, default=Path("exercises"), help="as handed out (default: %(default)s)")
     whole.add_argument("--sheet", help="the one that all of them are (default: each is recognised)")
-    whole.add_argument("--seed", type=int, default=0, help="of the hidden inputs (default: %(default)s)")
-    whole.add_argument("--deadline", help="2026-12-01 or 2026-12-01T23:59; later hand-ins lose --late")
+    whole.add_argument("--seed", type=int, help="of the hidden inputs, kept in OUT (default: the kept one, or 0)")
+    whole.add_argument(
+        "--deadline", help="2026-12-01 or 2026-12-01T23:59, kept in OUT; later hand-ins lose --late; none: no more"
+    )
     how = "points off a late mark of 10, kept in OUT/scheme.toml for the final mark (default: what stands there, or 2)"
     whole.add_argument("--late", type=float, help=how)
     whole.add_argument(
@@ -115,13 +117,17 @@ def _grade_sheet(options: argparse.Namespace) -> int:
 
 
 def _grade_class(options: argparse.Namespace) -> int:
-    from vitcourse.grading import classroom, exports, handed_out, marks, project, sandbox, workers
+    from vitcourse.grading import classroom, exports, handed_out, kept, marks, project, sandbox, workers
 
     sheets = handed_out.sheets_in(options.sheets)
     if options.sheet and options.sheet not in sheets:
         raise ValueError(f"sheet must be one of {', '.join(map(repr, sheets))}, got {options.sheet!r}.")
-    moment = marks.deadline(options.deadline) if options.deadline else None
-    rules = marks.Rules(moment, options.attempts, project.agreed(options.out, options.late))
+    if options.deadline not in (None, "none"):
+        marks.deadline(options.deadline)  # an error before it is kept
+    late = project.agreed(options.out, options.late)
+    classroom.check_places(options.submissions, options.out)
+    seed, deadline = kept.settings(options.out, options.submissions, options.seed, options.deadline)
+    rules = marks.Rules(marks.deadline(deadline) if deadline else None, options.attempts, late)
     is_apart = sandbox.protection() == "bubblewrap"  # then on a cluster's machines, too
     if not is_apart:
         print(
@@ -132,7 +138,7 @@ def _grade_class(options: argparse.Namespace) -> int:
         options.out,
         sheets,
         only=options.sheet,
-        seed=options.seed,
+        seed=seed,
         workers=options.workers,
         limits=sandbox.Limits(seconds=options.seconds, apart=is_apart),
         hidden=[options.sheets.resolve().parent / "solutions"],

@@ -16,7 +16,7 @@ from vitcourse.checks.report import Report
 from vitcourse.grading import curious, judging, matching, running, sandbox
 from vitcourse.grading.handed_out import Sheet, recognised
 from vitcourse.grading.results import Result, Row
-from vitcourse.grading.submissions import Submission, collect
+from vitcourse.grading.submissions import Submission, check_there, collect
 from vitcourse.grading.workers import in_processes
 from vitcourse.progress import ProgressBar
 from vitcourse.validation import positive_integer
@@ -103,8 +103,7 @@ def grade_all(
         FileNotFoundError: nothing in `place`.
         ValueError: `out` lies in `place`, or `workers` is below 1.
     """
-    if out.resolve().is_relative_to(place.resolve()):
-        raise ValueError(f"out {str(out)!r} lies among the submissions: name a folder outside of {str(place)!r}.")
+    check_places(place, out)
     if workers is not None:
         positive_integer("workers", workers)
     apart = tuple(path.resolve() for path in (place if place.is_dir() else place.parent, out, *hidden))
@@ -115,10 +114,21 @@ def grade_all(
     results = [result for result in kept if result]
     left = [job for job, result in zip(jobs, kept, strict=True) if not result]
     spread = mapped or functools.partial(in_processes, workers=workers)
-    for job, result in ProgressBar(spread(grade_one, left), total=len(left)):
+    for job, result in ProgressBar(spread(grade_one, left), total=len(left)) if left else ():
         result.written(job.path(out))
         results.append(result)
     return sorted(results, key=lambda result: (result.student, result.sheet, result.handed_in, result.file))
+
+
+def check_places(place: Path, out: Path) -> None:
+    """Refuse hand-ins that aren't there, and results among them.
+
+    Raises:
+        FileNotFoundError, ValueError: as `grade_all`.
+    """
+    check_there(place)
+    if out.resolve().is_relative_to(place.resolve()):
+        raise ValueError(f"out {str(out)!r} lies among the submissions: name a folder outside of {str(place)!r}.")
 
 
 def grade_one(job: Job) -> Done:

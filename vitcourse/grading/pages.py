@@ -26,21 +26,23 @@ def feedback(mark: Mark) -> str:
         shown = "to come" if points is None else f"{points:g}"
         parts.append(f"<h2>{html.escape(name)}: {shown} of {row.points:g}</h2>")
         parts.append(f"<p>{html.escape(given.comment)}</p>" if row.earned is None else row.card)
-    total = "to come" if mark.mark is None else f"{mark.mark:.2f} of 10" + (" (late)" if mark.is_late else "")
+    total = "to come" if mark.mark is None else f"{mark.mark:.2f} of 10"
+    if mark.is_late and mark.mark is not None:
+        total += f" ({mark.in_time:.2f}, less {mark.in_time - mark.mark:.2f} for being late)"
     told = "".join(f"<p>{html.escape(part)}</p>" for part in mark.told)
     return _document(f"{result.name} · {result.sheet}", f"<p>Mark: {total}</p>\n{told}\n" + "\n".join(parts))
 
 
 def texts(marks: Sequence[Mark]) -> str:
-    """All texts to mark by hand, question by question, each with its sign in by-hand.csv."""
+    """All texts to mark by hand, question by question, each with its student and sign in by-hand.csv."""
     found: dict[tuple[str, str], list[str]] = {}
     for mark in marks:
         for row in mark.result.texts:
-            head = html.escape(f"{mark.result.student} · {sign(row.text)}")
+            head = html.escape(f"{mark.result.name} · {mark.result.student} · {sign(row.text)} · of {row.points:g}")
             said = f"<h3>{head}</h3><pre>{html.escape(row.text)}</pre>"
             found.setdefault((mark.result.sheet, row.grade_id), []).append(said)
     parts = [f"<h2>{html.escape(' · '.join(key))}</h2>\n" + "\n".join(each) for key, each in sorted(found.items())]
-    return _document(FILE, "\n".join(parts))
+    return _document(f"To mark by hand, in {FILE}", "\n".join(parts))
 
 
 def _document(title: str, body: str) -> str:

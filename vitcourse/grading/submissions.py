@@ -66,12 +66,9 @@ def collect(place: Path) -> list[Submission]:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: a file that is no zip, or nothing handed in.
+        ValueError: no folder and no zip, nothing handed in, or a zip of several hand-ins in a folder of others.
     """
-    if not place.exists():
-        raise FileNotFoundError(
-            f"submissions {str(place)!r} doesn't exist: name the folder or the zip of what was handed in."
-        )
+    check_there(place)
     owners: dict[str, list[_File]] = {}
     for file in _in_zip(place) if place.is_file() else _in_folder(place):
         owners.setdefault(file.parts[0], []).append(file)
@@ -79,6 +76,18 @@ def collect(place: Path) -> list[Submission]:
     if not found:
         raise ValueError(f"submissions {str(place)!r} holds no notebook and no folder of a student.")
     return sorted(_told_apart(found), key=lambda one: (one.student, _moment(one), one.file))
+
+
+def check_there(place: Path) -> None:
+    """Refuse a place that isn't there.
+
+    Raises:
+        FileNotFoundError: nothing there.
+    """
+    if not place.exists():
+        raise FileNotFoundError(
+            f"submissions {str(place)!r} doesn't exist: name the folder or the zip of what was handed in."
+        )
 
 
 def slug(name: str) -> str:
@@ -101,8 +110,21 @@ def _in_folder(place: Path) -> Iterator[_File]:
             for path in sorted(entry.rglob("*")):
                 if path.is_symlink() or not path.is_dir():
                     yield _read(path, path.relative_to(place).parts)
+        elif entry.suffix.lower() == ".zip" and not entry.is_symlink() and zipfile.is_zipfile(entry):
+            yield from _as_one(entry)
         else:
             yield _read(entry, (entry.name,))
+
+
+def _as_one(path: Path) -> Iterator[_File]:
+    """A zip among hand-ins is one student's, unless it holds several notebooks: then nobody can say whose."""
+    files = list(_in_zip(path))
+    if sum(file.parts[-1].lower().endswith(".ipynb") for file in files) > 1:
+        raise ValueError(
+            f"submissions hold {path.name!r}, a zip of several notebooks: give that zip in place of the folder, or "
+            "unpack it there into a folder for each student."
+        )
+    yield from (replace(file, parts=(path.stem, *file.parts)) for file in files)
 
 
 def _read(path: Path, parts: tuple[str, ...]) -> _File:
