@@ -133,6 +133,22 @@ def test_a_folder_that_nobody_can_look_into_is_too_much(tmp_path, monkeypatch):
     assert sandbox._too_much_written(tmp_path, 2**20)
 
 
+@pytest.mark.skipif(os.scandir not in os.supports_fd, reason="needs folders opened by handle")
+def test_folders_deeper_than_a_path_may_be_long_are_counted(tmp_path):
+    handles = [os.open(tmp_path, os.O_RDONLY)]
+    for _ in range(50):
+        os.mkdir("x" * 200, dir_fd=handles[-1])
+        handles.append(os.open("x" * 200, os.O_RDONLY, dir_fd=handles[-1]))
+    with os.fdopen(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=handles[-1]), "wb") as file:
+        file.write(b"x" * 2**20)
+    for handle in handles:
+        os.close(handle)
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    assert not sandbox._too_much_written(tmp_path, 2**20 + 2**19)
+    assert sandbox._too_much_written(tmp_path, 2**20)
+    assert before in (0, len(os.listdir("/proc/self/fd")))
+
+
 def test_a_file_that_is_gone_again_hides_no_other(tmp_path, monkeypatch):
     class Gone:
         def stat(self, follow_symlinks):
@@ -291,7 +307,8 @@ def test_a_folder_goes_away_whatever_is_in_it():
             os.close(here)
             here = below
         os.close(here)
-        assert sandbox._too_much_written(folder, 2**30)
+        assert not sandbox._too_much_written(folder / "d", 2**30)
+        assert sandbox._too_much_written(folder / "d", 2**20)  # 3,000 times 4096
     assert not folder.exists()
 
 

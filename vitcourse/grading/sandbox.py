@@ -86,6 +86,7 @@ class Limits:
 
 
 LIMITS = Limits()
+LONG = 2000  # letters of a path, after which a folder is looked into from a handle
 
 
 @dataclass(frozen=True)
@@ -257,21 +258,42 @@ def _changed(path: Path) -> int | None:
 
 def _too_much_written(folder: Path, most: int) -> bool:
     """Whether a folder holds more than `most` bytes; one that can't be looked into does."""
-    total, left = 0, [str(folder)]
-    while left:
-        try:
-            with os.scandir(left.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):  # gone again; the others still count
-                        state = entry.stat(follow_symlinks=False)
-                        total += max(getattr(state, "st_blocks", 0) * 512 or state.st_size, 4096)
-                        left += [entry.path] if stat.S_ISDIR(state.st_mode) else []
-                    if total > most:
-                        return True
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # closed to us, or too deep
-                return True
+    total, left = 0, [(None, str(folder))]
+    with contextlib.ExitStack() as opened:
+        while left:
+            try:
+                base, path = left.pop()
+                if len(path) > LONG and os.scandir in os.supports_fd:  # no path to a folder may be longer than 4096
+                    base, path = _opened(base, path), "."
+                    opened.callback(os.close, base)
+                with _entries(base, path) as entries:
+                    for entry in entries:
+                        with contextlib.suppress(FileNotFoundError):  # gone again; the others still count
+                            state = entry.stat(follow_symlinks=False)
+                            total += max(getattr(state, "st_blocks", 0) * 512 or state.st_size, 4096)
+                            left += [(base, f"{path}/{entry.name}")] if stat.S_ISDIR(state.st_mode) else []
+                        if total > most:
+                            return True
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # closed to us, or too deep
+                    return True
     return total > most
+
+
+def _opened(base: int | None, path: str) -> int:
+    """A handle of the folder at `path` below the folder that `base` is a handle of."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=base)
+
+
+@contextlib.contextmanager
+def _entries(base: int | None, path: str) -> Iterator[Iterator[os.DirEntry]]:
+    handle = None if base is None else _opened(base, path)
+    try:
+        with os.scandir(path if handle is None else handle) as entries:
+            yield entries
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _without_a_name(family: Sequence[int]) -> int:
