@@ -173,7 +173,7 @@ def test_a_run_stopped_within_a_step_ends_alike(few, tmp_path, uninterrupted):
 
         def forward(self, images):
             Stopping.calls += 1
-            if Stopping.calls == 8:  # the second step of the second epoch
+            if Stopping.calls == 9:  # the second step of the second epoch, and one pass before all
                 raise KeyboardInterrupt
             return super().forward(images)
 

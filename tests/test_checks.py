@@ -495,6 +495,10 @@ def test_differences_are_told_in_one_sentence(expected, got, words):
     assert bool(words) == bool(difference(expected, got))
 
 
+def test_chance_in_imaginary_parts_is_chance(exercise):
+    assert "there is chance in it" in problem(exercise, lambda x: x + 1j * torch.rand_like(x))
+
+
 def test_watch_keeps_plain_data_only():
     def answer(_):
         return {"array": np.ones(2), "number": np.float32(1), "huge": torch.empty(1).expand(10**8), "list": [1]}

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from vitcourse import data
-from vitcourse.data import notes, splits, yoga_82, yoga_lists
+from vitcourse.data import notes, splits, yoga_82, yoga_lists, yoga_survey
 from vitcourse.data.yoga_survey import survey
 
 POSES = {  # folder: labels of level 6, 20 and 82
@@ -341,6 +342,15 @@ def test_a_folder_of_two_classes_and_a_class_of_two_folders_are_told(folder):
 
 
 # ---- where things lie
+
+
+def test_each_folder_is_listed_once(folder, monkeypatch):
+    listed = []
+    monkeypatch.setattr(
+        yoga_survey, "os", SimpleNamespace(listdir=lambda path: listed.append(path) or os.listdir(path))
+    )
+    survey(folder)
+    assert sorted(listed) == sorted([folder, *(folder / pose for pose in POSES)])
 
 
 def move(folder, target, what):

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torchvision
 
-from vitcourse import doctor
+from vitcourse import data, doctor
+from vitcourse.data.command import table
 
 
 def by_name(checks):
@@ -85,6 +86,14 @@ def test_what_one_can_do_without_is_no_failure(monkeypatch, tmp_path):
     assert doctor.as_text([check]) == (
         "· cifar-10 not here\n  → if you want it: python -m vitcourse data fetch cifar-10"
     )
+
+
+def test_the_doctor_and_the_list_of_sets_look_in_the_same_place(monkeypatch, tmp_path):
+    places = {name: (lambda place: lambda: place)(tmp_path / name[:5]) for name in data.FINDERS}
+    monkeypatch.setattr(data, "FINDERS", places)
+    for name, find in places.items():
+        assert by_name(doctor.extras())[name].found == str(find())
+        assert f"yes, {find()} " in table()
 
 
 def test_a_missing_checkpoint_is_named(monkeypatch):

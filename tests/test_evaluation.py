@@ -96,6 +96,14 @@ def test_the_middle_of_larger_images_is_judged(few):
     assert torch.equal(torch.cat(seen), few.inputs()[:, :, 6:26, 2:30])
 
 
+def test_labels_without_a_class_are_refused_after_the_first_batch(few):
+    passes, model = [], VisionTransformer(ViTConfig(num_channels=1, patch_size=8, num_classes=5))
+    model.register_forward_hook(lambda *_: passes.append(1))
+    with pytest.raises(ValueError, match="labels of fashion-mnist go up to 9, and the model has 5 classes"):
+        evaluate(model, few, batch_size=7)
+    assert len(passes) == 1
+
+
 # ---- measures
 
 

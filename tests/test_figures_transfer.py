@@ -36,6 +36,14 @@ def test_a_line_through_the_means_and_a_dot_for_each_seed():
     assert [text.get_text() for text in ax.get_xticklabels()] == ["4", "80"]
 
 
+def test_names_at_the_upper_edge_are_drawn():
+    curves = {name: {4: [height]} for name, height in (("a", 0.97), ("b", 0.98), ("c", 0.99))}
+    (ax,) = figures.transfer_ways(curves).axes
+    heights = sorted(text.xy[1] for text in ax.texts)
+    assert min(np.diff(heights)) >= 0.064
+    assert heights[-1] <= 1
+
+
 def test_levels():
     fig = figures.transfer_levels({"20": {"x": [0.5, 0.7]}, "82": {"x": [0.2, 0.4]}})
     assert [ax.get_title() for ax in fig.axes] == ["20", "82"]

@@ -19,7 +19,7 @@ import pytest
 
 from vitcourse.__main__ import main
 from vitcourse.grading import classroom, exports, handed_out, kept, sandbox, workers
-from vitcourse.grading.marks import Rules, marks
+from vitcourse.grading.marks import Rules, deadline, marks
 from vitcourse.grading.project import Scheme
 from vitcourse.grading.results import Result
 from vitcourse.grading.submissions import Submission
@@ -265,17 +265,24 @@ def test_seed_and_deadline_hold_until_others_are_named(tmp_path, monkeypatch):
         assert main([*command, *further]) == 3
     assert ran == [7, 7, 7, 8]
     assert main([*command, "--deadline", "tomorrow"]) == 1
-    assert json.loads((out / "settings.json").read_text()) == {"class": {"deadline": "", "seed": 8}}
+    assert json.loads((out / "settings.json").read_text()) == {"../class": {"deadline": "", "seed": 8}}
 
 
 def test_a_deadline_holds_in_the_next_run(tmp_path):
     class_, out = tmp_path / "class", tmp_path / "out"
-    assert kept.settings(out, class_, None, None) == (0, "")
+    day = deadline("2026-12-01")
+    assert kept.settings(out, class_, None, None) == (0, None)
     assert not out.exists()
-    assert kept.settings(out, class_, None, "2026-12-01") == (0, "2026-12-01")
-    assert kept.settings(out, class_, 7, None) == (7, "2026-12-01")
-    assert kept.settings(out, tmp_path / "another", None, None) == (0, "")
-    assert kept.settings(out, class_, None, None) == (7, "2026-12-01")
+    assert kept.settings(out, class_, None, "2026-12-01") == (0, day)
+    assert kept.settings(out, class_, 7, None) == (7, day)
+    assert kept.settings(out, tmp_path / "other" / "class", None, None) == (0, None)  # another folder of that name
+    assert kept.settings(out, class_, None, None) == (7, day)
+    tmp_path.rename(moved := tmp_path.parent / f"{tmp_path.name}-moved")
+    assert kept.settings(moved / "out", moved / "class", None, None) == (7, day)
+    moved.rename(tmp_path)
+    with pytest.raises(ValueError, match="deadline must look like"):
+        kept.settings(out, class_, None, "soon")
+    assert kept.settings(out, class_, None, None) == (7, day)
     (out / "settings.json").write_text("[]")
     with pytest.raises(ValueError, match="is damaged: remove it"):
         kept.settings(out, class_, None, None)
@@ -285,6 +292,8 @@ def test_the_late_rule_reaches_the_final_mark(tmp_path, capsys):
     one(tmp_path / "class").write_bytes(b"")
     out = tmp_path / "out"
     command = ["grade", "class", str(tmp_path / "class"), "--out", str(out), "--sheets", str(HERE / "exercises")]
+    assert main([*command[:2], str(tmp_path / "typo"), *command[3:], "--late", "3"]) == 1
+    assert not out.exists(), "a command that names no hand-ins leaves nothing behind"
     for late, words in (("-5", "late must lie between 0 and 10, got -5"), ("nan", "got NaN")):
         assert main([*command, "--late", late]) == 1
         assert words in capsys.readouterr().err
@@ -313,12 +322,15 @@ def test_a_kept_result_follows_the_files_time_and_the_checks(tmp_path, monkeypat
     assert ran == [1, 1]
 
 
-def test_a_worker_that_dies_takes_nothing_along(tmp_path):
-    names = ("ana", "bo", "dies")
+@pytest.mark.parametrize("names", [("ana", "bo", "dies"), ("dies", "ana", "bo", "chi", "dan")])
+def test_a_worker_that_dies_takes_nothing_along(tmp_path, monkeypatch, names):
+    sizes, pool = [], workers._pool
+    monkeypatch.setattr(workers, "_pool", lambda size: sizes.append(size) or pool(size))
     submissions = [Submission(name, name, "", name, b"{", None) for name in names]
     jobs = [classroom.Job(one, None, 0, sandbox.LIMITS, ()) for one in submissions]
     found = {job.submission.student: result for job, result in workers.in_processes(_or_die, jobs, 2)}
-    assert {name: result.failed for name, result in found.items()} == {"ana": False, "bo": False, "dies": True}
+    assert {name: result.failed for name, result in found.items()} == {name: name == "dies" for name in names}
+    assert sizes.count(1) <= 2, "only those that ran when it died run alone"
 
 
 def _or_die(job):

@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from matplotlib import rc_context, style
@@ -12,10 +13,13 @@ from seen import by_colour_alone, pale_texts
 from vitcourse.figures.style import STYLE
 from vitcourse.grading import by_hand, statistics, tables
 from vitcourse.grading.exports import write
+from vitcourse.grading.handed_out import model_answers, sheets_in
 from vitcourse.grading.marks import Rules, deadline, marks
+from vitcourse.grading.matching import graded
 from vitcourse.grading.project import Scheme, final_marks
 from vitcourse.grading.results import Result, Row
 
+ROOT = Path(__file__).parents[1]
 DAY = "2026-11-{:02d}T12:00:00+00:00"
 
 
@@ -60,6 +64,36 @@ def test_what_is_marked_by_hand_is_asked_for_once_and_merged(tmp_path):
     write([result(), result("bo")], tmp_path, Rules())
     assert [(row["student"], row["points"]) for row in table(tmp_path / "by-hand.csv")] == [("ana", "4,5"), ("bo", "")]
     assert "<script>said" not in (tmp_path / "by-hand.html").read_text()
+
+
+def test_who_marks_by_hand_sees_the_scheme_and_who_learns_sees_the_comment_under_the_sheets_heading(tmp_path):
+    answers = {("s-1", "words"): "**Mark scheme** 1 point for a < b", ("s-1", "others"): "not asked"}
+    rows = [replace(row, title=f"1.{place} A & B") for place, row in enumerate(result().rows, 1)]
+    ones = [result(rows=tuple(rows))]
+    write(ones, tmp_path, Rules(), answers)
+    page = (tmp_path / "by-hand.html").read_text()
+    assert page.index("1 point for a &lt; b") < page.index("&lt;script&gt;said")
+    assert "not asked" not in page
+    fill(tmp_path, "6", "Fine.")
+    write(ones, tmp_path, Rules(), answers)
+    page = (tmp_path / "feedback/ana/s-1.html").read_text()
+    assert "<h2>1.1 A &amp; B: 4 of 4</h2>" in page
+    assert "Mark scheme" not in page
+    assert table(tmp_path / "moodle-s-1.csv")[0]["Feedback comments"] == "1.2 A & B: Fine."
+
+
+def test_the_sheets_have_a_heading_for_each_graded_cell_and_a_scheme_for_each_text():
+    sheets = sheets_in(ROOT / "exercises")
+    answers = model_answers(ROOT / "solutions")
+    assert sheets["sheet-2-attention"].titles["check-attention-weights"] == "2.1 Weights"
+    texts = set()
+    for name, sheet in sheets.items():
+        assert all(sheet.titles[grade_id] for grade_id in graded(sheet.notebook)), name
+        cells = [cell for cell in sheet.notebook.cells if cell.cell_type == "markdown" and "nbgrader" in cell.metadata]
+        texts |= {(name, cell.metadata.nbgrader.grade_id) for cell in cells if cell.metadata.nbgrader.grade}
+    assert set(answers) == texts
+    assert all("point" in text for text in answers.values())
+    assert model_answers(ROOT / "nowhere") == {}
 
 
 def test_a_table_that_a_spreadsheet_saved(tmp_path):
@@ -151,6 +185,8 @@ def test_a_deadline():
     assert deadline("2026-11-02").astimezone().hour == 23
     with pytest.raises(ValueError, match="must look like"):
         deadline("tomorrow")
+    for text in ("2026-12-01T12:00", "2026-12-01 12:00", "2026-12-01t12:00", "2026-12-01_12:00"):
+        assert deadline(text).astimezone().hour == 12
 
 
 def test_a_failure_of_ours_is_no_zero(tmp_path):
@@ -216,6 +252,43 @@ def test_final_marks_can_be_made_of_it_and_it_is_written_once(tmp_path):
     write([checked(sheet="sheet-3-patches")], tmp_path, Rules())
     (final,) = final_marks(tmp_path)
     assert (float(final.practicals), float(final.final)) == (7.75, 7.9)  # (10 + 7.5 - 2) / 2
+
+
+@pytest.mark.parametrize("saved", ["7.5", "7,5", "7.50"])
+def test_a_corrected_mark_follows_a_table_that_a_spreadsheet_saved(tmp_path, saved):
+    path = tmp_path / "students.csv"
+    write([checked(sheet="sheet-3-patches", earned=3.0)], tmp_path, Rules())
+    path.write_text(path.read_text().replace(",", ";").replace("7.50;no", f"{saved};No"))
+    write([checked(sheet="sheet-3-patches")], tmp_path, Rules())
+    (row,) = table(path)
+    assert (row["sheet-3-patches"], row["sheet-3-patches late"]) == ("10.00", "no")
+
+
+def test_an_excuse_stays_when_the_mark_comes(tmp_path):
+    path, rules = tmp_path / "students.csv", Rules(deadline("2026-11-05"))
+    write([result(sheet="sheet-3-patches", day=9)], tmp_path, rules)
+    path.write_text(path.read_text().replace("yes", "no"))
+    fill(tmp_path, "6")
+    write([result(sheet="sheet-3-patches", day=9)], tmp_path, rules)
+    (row,) = table(path)
+    assert (row["sheet-3-patches"], row["sheet-3-patches late"]) == ("10.00", "no")
+
+
+@pytest.mark.parametrize("rows", ["Bo,owls\nBo,cats\n", ",owls\n"])
+def test_names_that_stand_twice_or_nowhere_are_refused_and_nothing_is_lost(tmp_path, rows):
+    path = tmp_path / "students.csv"
+    path.write_text("student,group\n" + rows)
+    with pytest.raises(ValueError, match=r"students\.csv, line \d: (student 'Bo' stands in line 2 already|the column)"):
+        write([checked()], tmp_path, Rules())
+    assert path.read_text() == "student,group\n" + rows
+
+
+@pytest.mark.parametrize("comment", ['"good" work', '"left open', "x" * 200_000])
+def test_a_quote_left_open_swallows_no_rows(tmp_path, comment):
+    path = tmp_path / "by-hand.csv"
+    path.write_text(f"student,sheet,exercise,possible,points,comment\nana,s-1,words,6,3,{comment}\nbo,s-1,words,6,3,\n")
+    with pytest.raises(ValueError, match=r"by-hand\.csv, after line 1: "):
+        write([result()], tmp_path, Rules())
 
 
 def test_marks_that_come_later_are_filled_in_and_what_is_there_stays(tmp_path):

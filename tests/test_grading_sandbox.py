@@ -270,6 +270,21 @@ def test_no_server_can_be_reached(tmp_path):
 
 
 @apart
+def test_hidden_folders_may_lie_in_each_other(tmp_path, monkeypatch):
+    outer, folder = tmp_path / "course" / "grades", tmp_path / "apart"
+    (inner := outer / "submissions").mkdir(parents=True)
+    (inner / "a.ipynb").touch()
+    folder.mkdir()
+    monkeypatch.setattr(sandbox, "SYSTEM", (*sandbox.SYSTEM, str(outer.parent)))
+    code = f"import os; open('seen', 'w').write(str([*os.walk({str(outer)!r})]))"
+    for hidden in ([inner, outer], [outer, inner]):
+        ended = run([sys.executable, "-c", code], folder, hidden)
+        assert not ended.reason, ended
+        assert "grades" in (folder / "seen").read_text()
+        assert "a.ipynb" not in (folder / "seen").read_text()
+
+
+@apart
 def test_no_other_process_is_seen(tmp_path):
     code = "import os; print(len([p for p in os.listdir('/proc') if p.isdigit()]), 'SECRET' in os.environ)"
     os.environ["SECRET"] = "x"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vitcourse.grading.submissions import MOST_BYTES, collect, slug
+from vitcourse.grading.submissions import MOST_BYTES, MOST_NOTEBOOKS, collect, slug
 
 NOTEBOOK = b'{"cells": [], "nbformat": 4}'
 
@@ -58,17 +58,76 @@ def test_a_zip_among_hand_ins_is_one_students(tmp_path):
     zipped(place, "work/a.ipynb", "work/notes.txt").rename(place / "Bo.zip")
     assert [(one.name, one.file, one.problem) for one in collect(place)] == [
         ("ana", "ana.ipynb", ""),
-        ("Bo", "Bo/work/a.ipynb", ""),
+        ("Bo", "Bo.zip/work/a.ipynb", ""),
     ]
 
 
-def test_a_zip_of_a_class_among_hand_ins_is_nobodys_and_refused(tmp_path):
-    place = folder(tmp_path, "ana.ipynb")
-    zipped(place, "Bo_1_assignsubmission_file_/a.ipynb", "Chi_2_assignsubmission_file_/a.ipynb")
-    with pytest.raises(
-        ValueError, match=r"'all\.zip', a zip of several notebooks: give that zip in place of the folder"
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Bo_1_assignsubmission_file_/a.ipynb", "Chi_2_assignsubmission_file_/a.ipynb"),
+        ("Bo_1_assignsubmission_file_a.ipynb", "Chi_2_assignsubmission_file_a.ipynb"),
+        ("Bo/a.ipynb", "Chi/a.ipynb"),
+        ("Bo_sheet-2.ipynb", "Chi_sheet-2.ipynb"),
+    ],
+)
+def test_a_zip_of_a_class_among_hand_ins_is_nobodys_and_stops_nobody_else(tmp_path, names):
+    zipped(folder(tmp_path, "ana.ipynb"), *names)
+    all_, ana = collect(tmp_path)
+    assert (all_.name, all_.content) == ("all", b"")
+    assert "all.zip: a zip of several people's notebooks (Bo, Chi): unpack it" in all_.problem
+    assert ana.problem == ""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("sheet-3.ipynb", "__MACOSX/._sheet-3.ipynb", ".ipynb_checkpoints/sheet-3-checkpoint.ipynb"),
+        ("work/__MACOSX/._sheet-3.ipynb", "work/sheet-3.ipynb"),
+    ],
+)
+def test_what_a_computer_packs_by_itself_is_nobodys(tmp_path, names):
+    zipped(tmp_path, *names)
+    (one,) = collect(tmp_path)
+    assert (one.name, one.problem) == ("all", "")
+
+
+def test_a_student_may_pack_several_notebooks(tmp_path):
+    zipped(tmp_path, "sheet-3.ipynb", "notes.ipynb", "sheet-3-copy.ipynb")
+    assert {(one.student, one.problem) for one in collect(tmp_path)} == {("all", "")}
+    zipped(tmp_path, *(f"work/{number}.ipynb" for number in range(MOST_NOTEBOOKS + 1)))
+    (one,) = collect(tmp_path)
+    assert "all.zip: a zip of 21 notebooks; at most 20 are looked at" in one.problem
+
+
+def test_a_zip_that_is_damaged_stops_nobody_and_a_class_with_a_sentence(tmp_path):
+    whole = zipped(folder(tmp_path / "class", "ana.ipynb"), "sheet-3.ipynb")
+    sound = whole.read_bytes()
+    for content, kind in (
+        (sound.replace(b"PK\x01\x02", b"PK\x09\x09"), "BadZipFile"),
+        (sound.replace(b"PK\x01\x02\x14\x03\x14\x00", b"PK\x01\x02\x14\x03\x63\x00"), "NotImplementedError"),
+        (b"no zip", "BadZipFile"),
     ):
-        collect(place)
+        assert content != sound
+        whole.write_bytes(content)
+        all_, ana = collect(tmp_path / "class")
+        assert all_.problem == f"no notebook was handed in, but all.zip: it can't be unpacked ({kind})"
+        assert ana.problem == ""
+        with pytest.raises(ValueError, match=f"can't be unpacked .{kind}.; download|neither a folder nor a zip"):
+            collect(whole)
+
+
+def test_a_flat_zip_is_named_as_a_flat_notebook(tmp_path):
+    for name in ("garciaana_123_4568_sheet-2.zip", "bo_sheet-2.zip"):
+        zipped(folder(tmp_path, "garciaana_123_4567_sheet-1.ipynb", "bo_sheet-1.ipynb"), "sheet-2.ipynb").rename(
+            tmp_path / name
+        )
+    assert [(one.student, one.identifier) for one in collect(tmp_path)] == [
+        ("bo", ""),
+        ("bo", ""),
+        ("garciaana-123", "123"),
+        ("garciaana-123", "123"),
+    ]
 
 
 def test_two_sheets_in_flat_files_are_one_student(tmp_path):
@@ -151,7 +210,7 @@ def test_a_link_is_not_followed(tmp_path):
     assert [(one.file, one.problem, one.content) for one in collect(place)] == [
         ("Ana/a.ipynb", "a link, not a file", b""),
         ("bo.ipynb", "a link, not a file", b""),
-        ("Chi", "no notebook was handed in, but Chi", b""),
+        ("Chi", "no notebook was handed in, but Chi: a link, not a file", b""),
         ("dan.ipynb", "a link, not a file", b""),
     ]
 

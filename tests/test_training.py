@@ -1,5 +1,6 @@
 """Training learns, repeats itself under a seed, keeps the best model and refuses nonsense."""
 
+import copy
 import csv
 import logging
 import math
@@ -107,13 +108,13 @@ def test_each_step_has_its_own_dropout(few):
 
     class Watching(VisionTransformer):
         def forward(self, images):
-            seen.append(torch.rand(3))
+            if self.training:
+                seen.append(tuple(torch.rand(3).tolist()))
             return super().forward(images)
 
     model = Watching(ViTConfig(num_channels=1, patch_size=16, num_hidden_layers=1))
     fit(model, few, few.subset(slice(0, 1)), TrainingConfig(epochs=2, batch_size=32), progress=False)
-    training = [tuple(seen[i].tolist()) for i in (0, 1, 3, 4)]  # after two steps comes an evaluation
-    assert len(set(training)) == 4
+    assert len(seen) == len(set(seen)) == 4
 
 
 def test_set_seed_seeds_all_three_generators():
@@ -254,6 +255,49 @@ def test_labels_without_a_class_are_refused(few, mixup):
         fit(small_model(num_classes=5), few, few, TrainingConfig(epochs=1, mixup=mixup), progress=False)
     with pytest.raises(ValueError, match=message):
         evaluate(small_model(num_classes=5), few)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["train", "validation"])
+def test_labels_are_refused_before_anything_is_written(few, tmp_path, place):
+    sets = [few.subset(few.labels < 5)] * 2
+    sets[place] = few
+    with pytest.raises(ValueError, match="labels of fashion-mnist go up to 9, and the model has 5 classes"):
+        fit(small_model(num_classes=5), *sets, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+    fit(small_model(), *sets, TrainingConfig(epochs=1), folder=tmp_path, progress=False)
+
+
+def test_looking_for_the_classes_moves_neither_random_numbers_nor_modes_nor_statistics(few):
+    from vitcourse.training.evaluation import check_sets
+
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Dropout(), nn.Linear(1024, 10), nn.Dropout()).train()
+    model[2].eval()
+    model[4].forward = lambda x: x + torch.rand_like(x)
+    modes, weights = [part.training for part in model.modules()], copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    check_sets(model, few, few)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [part.training for part in model.modules()] == modes
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_model_is_trained_whatever_it_keeps_from_its_first_pass_or_needs_of_a_batch(few):
+    class Keeping(Constant):
+        table = None
+
+        def forward(self, images):
+            self.table = torch.ones(10) if self.table is None else self.table
+            return super().forward(images) * self.table
+
+    fit(Keeping(), few, few, TrainingConfig(epochs=1), progress=False)
+    of_the_batch = nn.BatchNorm1d(1024, track_running_stats=False)
+    fit(
+        nn.Sequential(nn.Flatten(), of_the_batch, nn.Linear(1024, 10)),
+        few,
+        few,
+        TrainingConfig(epochs=1),
+        progress=False,
+    )
 
 
 def test_sets_without_images_are_refused(few, tmp_path):

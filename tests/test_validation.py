@@ -90,9 +90,12 @@ def test_a_whole_number_may_have_a_highest():
         whole_number("magnitude", 31, highest=30)
 
 
-def test_a_word_must_be_one_of_the_allowed_ones():
+def test_a_value_must_be_one_of_the_allowed_ones():
     assert one_of("pooling", "cls", ("cls", "mean")) == "cls"
     assert type(one_of("pooling", np.str_("cls"), ("cls", "mean"))) is str
+    assert type(one_of("level", np.int64(20), (6, 20, 82))) is int
+    with pytest.raises(ValueError, match="level must be one of 6, 20, 82, got 7"):
+        one_of("level", 7, (6, 20, 82))
     with pytest.raises(ValueError, match="pooling must be one of 'cls', 'mean', got 'avg'"):
         one_of("pooling", "avg", ("cls", "mean"))
 

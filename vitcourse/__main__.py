@@ -122,12 +122,12 @@ def _grade_class(options: argparse.Namespace) -> int:
     sheets = handed_out.sheets_in(options.sheets)
     if options.sheet and options.sheet not in sheets:
         raise ValueError(f"sheet must be one of {', '.join(map(repr, sheets))}, got {options.sheet!r}.")
-    if options.deadline not in (None, "none"):
-        marks.deadline(options.deadline)  # an error before it is kept
-    late = project.agreed(options.out, options.late)
     classroom.check_places(options.submissions, options.out)
+    scheme = project.agreed(options.out, options.late)
     seed, deadline = kept.settings(options.out, options.submissions, options.seed, options.deadline)
-    rules = marks.Rules(marks.deadline(deadline) if deadline else None, options.attempts, late)
+    rules = marks.Rules(deadline, options.attempts, scheme)
+    print(f"Seed {seed}, {f'deadline {deadline.astimezone():%Y-%m-%d %H:%M}' if deadline else 'no deadline'}.")
+    solutions = options.sheets.resolve().parent / "solutions"
     is_apart = sandbox.protection() == "bubblewrap"  # then on a cluster's machines, too
     if not is_apart:
         print(
@@ -141,10 +141,10 @@ def _grade_class(options: argparse.Namespace) -> int:
         seed=seed,
         workers=options.workers,
         limits=sandbox.Limits(seconds=options.seconds, apart=is_apart),
-        hidden=[options.sheets.resolve().parent / "solutions"],
+        hidden=[solutions],
         mapped=workers.on_dask(options.dask) if options.dask else None,
     )
-    chosen = exports.write(graded, options.out, rules)
+    chosen = exports.write(graded, options.out, rules, handed_out.model_answers(solutions))
     if options.gradebook:
         from vitcourse.grading import gradebook
 

@@ -133,15 +133,10 @@ def _bundled() -> list[Check]:
 
 
 def _data() -> list[Check]:
-    from vitcourse.data import cifar10, fashion_mnist, yoga_82
+    from vitcourse.data import FINDERS
 
-    finders = {
-        "fashion-mnist, complete": fashion_mnist.find,
-        "cifar-10": lambda: cifar10.find()[1],
-        "yoga-82": yoga_82.find,
-    }
     checks = []
-    for name, find in finders.items():
+    for name, find in FINDERS.items():
         try:
             checks.append(Check(name, str(find())))
         except FileNotFoundError:

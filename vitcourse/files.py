@@ -36,6 +36,12 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8 with Unix line ends, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
 def remove_leftovers(path: str | Path) -> None:
     """Remove what a process that was killed inside `written_whole(path)` left beside `path`."""
     path = Path(path)

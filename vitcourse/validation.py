@@ -9,7 +9,9 @@ import math
 import operator
 from dataclasses import fields
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -105,15 +107,15 @@ def true_or_false(name: str, value: Any) -> bool:
     return value
 
 
-def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """The one of the `allowed` words that equals `value`.
+def one_of(name: str, value: Any, allowed: tuple[T, ...]) -> T:
+    """The one of the `allowed` values that equals `value`.
 
     Raises:
         ValueError: another one.
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-    return allowed[allowed.index(value)]  # Python's own text, where `value` is NumPy's
+    return allowed[allowed.index(value)]  # a plain text or number, where `value` is NumPy's
 
 
 def known_fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 
 HOST = "https://github.com/"
 PATTERNS = (
@@ -50,8 +50,7 @@ def stamp(root: Path, address: str) -> list[Path]:
         text = path.read_text(encoding="utf-8")
         stamped = old.sub(new, text)
         if stamped != text:
-            with written_whole(path) as temporary:
-                temporary.write_text(stamped, encoding="utf-8", newline="\n")
+            write_text(path, stamped)
             changed.append(path)
     return changed
 

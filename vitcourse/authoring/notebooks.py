@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -67,8 +67,7 @@ def as_text(notebook: NotebookNode) -> str:
 
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook in normal form, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(as_text(normalise(notebook)), encoding="utf-8")
+    write_text(path, as_text(normalise(notebook)))
 
 
 def is_normal(path: Path) -> bool:

@@ -19,7 +19,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from vitcourse.authoring import address, notebooks
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 
 # Lab's page without what it would fetch: MathJax, require.js, Mermaid.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
@@ -44,9 +44,7 @@ def write(root: Path, target: Path) -> list[Path]:
     files = f"{address.HOST}{address.current(root)}/blob/main/"
     for path, page in pages.items():
         page.parent.mkdir(parents=True, exist_ok=True)
-        text = _with_links(_page(path), path, root.resolve(), set(pages), files)
-        with written_whole(page) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_text(page, _with_links(_page(path), path, root.resolve(), set(pages), files))
     return list(pages.values())
 
 

@@ -1,7 +1,7 @@
 """A notebook in another language: its text is translated by hand, its code cells and outputs are the original's.
 
 A translation of `notebooks/NAME.ipynb` into Spanish is `notebooks/es/NAME.ipynb`, with the same cells under the same
-ids. Each translated cell remembers checksums of the original text and of its own: so a changed original is noticed.
+ids. Each Markdown cell remembers of which original it is a translation: so a changed original is noticed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from vitcourse.authoring import notebooks
 
-REMEMBERED = "translates"  # in the metadata of a Markdown cell
+# In the metadata of a Markdown cell three checksums: of the original that it translates, "" for none yet; and, when
+# `translate` last ran, of its own text and of the original. An original counts with the links that its copy has.
+REMEMBERED = "translates"
 LINK = re.compile(r"(\]\(|(?:src|href)=\")(?![a-z]+:|#|/)")
 
 
@@ -21,8 +23,8 @@ def translate(original: Path, language: str, done: Sequence[str] = ()) -> list[s
     """Make or refresh the translation of a notebook and return the ids of the cells whose text is still to translate.
 
     Code cells, outputs and the order of cells become the original's. A new Markdown cell holds the original text, with
-    links that lead from the translation's folder. A cell counts as translated once its text was changed, until the
-    original changes.
+    links that lead from the translation's folder, and follows the original as long as it is left so. A cell counts as
+    translated once its text was changed: from the original as it was when this last ran, until that changes.
 
     Args:
         done: ids of cells that count as translated as they are, for example a formula alone.
@@ -35,22 +37,24 @@ def translate(original: Path, language: str, done: Sequence[str] = ()) -> list[s
         raise ValueError(f"language must be a code of two small letters, such as 'es', got {language!r}.")
     path = original.parent / language / original.name
     notebook = notebooks.read(original)
-    known = {cell.id: cell for cell in notebooks.read(path).cells} if path.exists() else {}
-    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
-    if strange := set(done) - {cell.id for cell in texts}:
+    known = _markdown(notebooks.read(path)) if path.exists() else {}
+    texts = _markdown(notebook)
+    if strange := set(done) - texts.keys():
         raise ValueError(f"{original} has no Markdown cell {', '.join(map(repr, sorted(strange)))}.")
     left = []
-    for cell in texts:
-        text, moved, own = cell.source, LINK.sub(r"\1../", cell.source), known.get(cell.id)
-        cell.source = own.source if own else moved
-        before = own.metadata.get(REMEMBERED) if own else None
-        touched = cell.source != moved if before is None else _checksum(cell.source) != before[1]
-        if touched or cell.id in done:
-            before = [_checksum(text), _checksum(cell.source)]
-        if before is not None:
-            cell.metadata[REMEMBERED] = before
-        if before is None or before[0] != _checksum(text):
-            left.append(cell.id)
+    for name, cell in texts.items():
+        copy, own = _copy(cell.source), known.get(name)
+        text = own.source if own else copy
+        now, found = _checksum(copy), _checksum(text)
+        translated, before, seen = (own or cell).metadata.get(REMEMBERED, ("", found, now))
+        if name in done:
+            translated = now
+        elif found != before:
+            translated = seen
+        cell.source = copy if found == seen else text
+        cell.metadata[REMEMBERED] = [translated, _checksum(cell.source), now]
+        if translated != now:
+            left.append(name)
     path.parent.mkdir(exist_ok=True)
     notebooks.write(notebook, path)
     return left
@@ -66,8 +70,17 @@ def disagreements(path: Path) -> list[str]:
 
 def _agree(original, translation) -> bool:
     if original.cell_type == translation.cell_type == "markdown":
-        return translation.metadata.get(REMEMBERED, [""])[0] == _checksum(original.source)
+        return translation.metadata.get(REMEMBERED, [""])[0] == _checksum(_copy(original.source))
     return all(original.get(part) == translation.get(part) for part in ("cell_type", "source", "outputs"))
+
+
+def _markdown(notebook) -> dict:
+    return {cell.id: cell for cell in notebook.cells if cell.cell_type == "markdown"}
+
+
+def _copy(text: str) -> str:
+    """The same text with links that lead from the folder of a translation."""
+    return LINK.sub(r"\1../", text)
 
 
 def _checksum(text: str) -> str:

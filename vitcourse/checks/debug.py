@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch._dynamo
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -456,6 +455,11 @@ class TestTask(Exercise):
             return test
 
         return add
+
+    def observe(self, answer: Any, seed: int) -> list[Outcome]:
+        """As for every exercise; what `assert_close` imports at its first call isn't counted as the learner's time."""
+        assert_close(torch.ones(1), torch.ones(1))
+        return super().observe(answer, seed)
 
     def cause(self, e: Evidence) -> str:
         """The name of the mistake that the record shows, or ""."""

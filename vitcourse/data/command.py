@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from vitcourse import data
@@ -71,14 +70,14 @@ def table() -> str:
         if name == "fashion-mnist":
             what, rights = "grey clothes, 10 classes", "MIT licence"
             rows.append((name, what, "6,000 / 1,000 / 1,000", "3.5 MB", "comes with the course", rights))
-            here = _where(fashion_mnist.find, fashion_mnist.default_folder())
+            here = _where("fashion-mnist, complete", fashion_mnist.default_folder())
             rows.append(("  complete=True", "", "55,000 / 5,000 / 10,000", "31 MB", here, rights))
         elif name == "cifar-10":
-            here = _where(lambda: cifar10.find()[1], cifar10.default_folder())
+            here = _where(name, cifar10.default_folder())
             what, rights = "colour photographs, 10 classes", "none stated, to be cited"
             rows.append((name, what, "47,500 / 2,500 / 10,000", "170 MB", here, rights))
         elif name == "yoga-82":
-            here = _where(yoga_82.find, yoga_82.default_folder())
+            here = _where(name, yoga_82.default_folder())
             rows.append((name, "yoga poses, 6 / 20 / 82 classes", "28,400 listed", "-", here, "the images' owners'"))
         else:
             module = sys.modules[data._SETS[name].__module__]
@@ -100,8 +99,8 @@ def _check(name: str, folder: Path | None) -> check.Report:
     return check.loaded({split: data.load(name, split) for split in data.SPLITS})
 
 
-def _where(find: Callable[[], Path], default: Path) -> str:
+def _where(name: str, default: Path) -> str:
     try:
-        return f"yes, {find()}"
+        return f"yes, {data.FINDERS[name]()}"
     except FileNotFoundError:
         return f"no, not in {default}"

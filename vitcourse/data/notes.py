@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from vitcourse.data.image_files import read_pixels
 from vitcourse.data.threads import in_threads
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 from vitcourse.places import data_home
 
 PROBE = 64  # pixels: decodes all of a file, scales little
@@ -79,7 +79,6 @@ def _is_look(note: object) -> bool:
 
 def _write(path: Path, looks: dict[str, Look]) -> None:
     try:
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(looks), encoding="utf-8")
+        write_text(path, json.dumps(looks))
     except OSError as error:
         logging.getLogger("vitcourse.data").info("what was found out about the images could not be kept: %s", error)

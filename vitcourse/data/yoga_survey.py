@@ -99,9 +99,10 @@ def _part(listed: Listing, seen: dict[str, Look], contents: frozenset[str]) -> P
 def _folder_of_images(folder: Path, place: Path, lists: dict[str, Listing]) -> Path:
     """Of the folder, its subfolders and those of the lists' folder: the one with most of the folders of classes."""
     wanted = {PurePosixPath(entry.path).parts[0] for each in lists.values() for entry in each.entries}
-    places = (place, folder, *with_subfolders(place), *with_subfolders(folder))
-    best = max(places, key=lambda path: len(wanted.intersection(os.listdir(path))))
-    if not wanted.intersection(os.listdir(best)):
+    places = dict.fromkeys([*with_subfolders(place), *with_subfolders(folder)])
+    found = {path: len(wanted.intersection(os.listdir(path))) for path in places}
+    best = max(found, key=found.get)
+    if not found[best]:
         raise FileNotFoundError(
             f"folder {str(folder)!r} holds the lists of Yoga-82, but none of the {len(wanted)} folders of images they "
             f"name, such as {min(wanted)!r}, neither there nor one level below."

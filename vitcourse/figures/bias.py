@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from vitcourse.figures.dots import line_and_dots
 from vitcourse.figures.images import image
-from vitcourse.figures.labels import apart
+from vitcourse.figures.labels import name_curves
 from vitcourse.figures.style import COLOURS, GREY, MARKS, ORANGE, subplots
 
 
@@ -144,30 +143,8 @@ def accuracies(
         ax.minorticks_off()
         ax.set(title=title, xlabel=labels[title])
     axes[0, 0].set(ylim=(0, 1.02), ylabel="acc")
-    _names(axes[0, -1], [*panels.values()][-1])
+    name_curves(axes[0, -1], [*panels.values()][-1], 0.09)
     return fig
-
-
-def _names(ax: Axes, models: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
-    """The models' names at the right of their lines, moved apart where they would overlap."""
-    there = {name: [*points.values()][-1] for name, points in models.items() if points}
-    if not there:
-        return
-    last = max(x for points in models.values() for x in points)
-    ends = [sum(values) / len(values) for values in there.values()]
-    heights = apart(ends, 0.09)
-    over = max(0.0, max(heights) - 1.0)
-    for name, height in zip(there, heights, strict=True):
-        ax.annotate(
-            name,
-            (last, height - over),
-            (8, 0),
-            textcoords="offset points",
-            color=COLOURS[list(models).index(name) % 5],
-            va="center",
-            fontsize=11,
-            annotation_clip=False,
-        )
 
 
 def _short(x: float) -> str:

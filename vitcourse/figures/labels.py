@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+
+from vitcourse.figures.style import COLOURS
 
 
 def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], least: float = 12) -> None:
@@ -38,7 +40,27 @@ def label_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]], least: f
         ax.annotate(label, spot, color=colour, fontsize=10, annotation_clip=False, **beside)
 
 
-def apart(heights: Sequence[float], least: float) -> list[float]:
+def name_curves(
+    ax: Axes, curves: Mapping[str, Mapping[float, Sequence[float]]], least: float, offset: float = 8
+) -> None:
+    """Write the names of curves that end at 1 or below at the right of the longest, none of them above 1.
+
+    Args:
+        curves: by name, then by x, several values; one without an x gets no name.
+        least: from one name's middle to the next one's, on the y axis.
+        offset: from the end of the longest curve, in points.
+    """
+    ends = {name: np.mean([*points.values()][-1]) for name, points in curves.items() if points}
+    last = max((x for points in curves.values() for x in points), default=0)
+    heights = _apart([*ends.values()], least)
+    over = max(0.0, max(heights, default=0) - 1.0)
+    beside = {"xytext": (offset, 0), "textcoords": "offset points", "va": "center"}
+    for name, height in zip(ends, heights, strict=True):
+        colour = COLOURS[list(curves).index(name) % 5]
+        ax.annotate(name, (last, height - over), color=colour, fontsize=11, annotation_clip=False, **beside)
+
+
+def _apart(heights: Sequence[float], least: float) -> list[float]:
     """The same heights, each moved up until it is at least `least` above the next lower one."""
     moved = list(heights)
     order = sorted(range(len(heights)), key=lambda index: heights[index])

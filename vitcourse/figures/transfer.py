@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vitcourse.figures.dots import line_and_dots
-from vitcourse.figures.labels import apart
+from vitcourse.figures.labels import name_curves
 from vitcourse.figures.style import BLUE, COLOURS, INK, MARKS, PALE, subplots
 from vitcourse.functional import resize_positions
 
@@ -61,19 +61,7 @@ def transfer_ways(curves: Mapping[str, Mapping[int, Sequence[float]]], logarithm
     fig, ax = subplots(figsize=(6.4, 3.4))
     for index, points in enumerate(curves.values()):
         line_and_dots(ax, points, index, markersize=5, alpha=0.7)
-    ends = {name: sum(values) / len(values) for name, points in curves.items() for values in [[*points.values()][-1]]}
-    heights = apart(list(ends.values()), 0.065)
-    last = max(n for points in curves.values() for n in points)
-    for index, (name, height) in enumerate(zip(curves, heights, strict=True)):
-        ax.annotate(
-            name,
-            (last, height),
-            (10, 0),
-            textcoords="offset points",
-            color=COLOURS[index % 5],
-            va="center",
-            fontsize=11,
-        )
+    name_curves(ax, curves, 0.065, 10)
     if logarithmic:
         ax.set_xscale("log")
     ticks = sorted({n for points in curves.values() for n in points})

@@ -21,7 +21,7 @@ from vitcourse.grading.workers import in_processes
 from vitcourse.progress import ProgressBar
 from vitcourse.validation import positive_integer
 
-VERSION = 4  # of the results' form and of what is seen in a hand-in; another one is graded anew
+VERSION = 5  # of the results' form and of what is seen in a hand-in; another one is graded anew
 MOST_LETTERS = 20_000  # of a text to mark by hand
 
 Done = tuple["Job", Result]
@@ -66,8 +66,10 @@ class Job:
         """A result without points."""
         one, sheet = self.submission, self.sheet
         when = one.handed_in.isoformat(timespec="seconds") if one.handed_in else ""
-        rows = tuple(Row(*pair, 0.0, "missing") for pair in matching.graded(sheet.notebook).items()) if sheet else ()
-        name = sheet.name if sheet else ""
+        rows, name = (), ""
+        if sheet:
+            missing = (Row(*pair, 0.0, "missing") for pair in matching.graded(sheet.notebook).items())
+            rows, name = _titled(missing, sheet), sheet.name
         return Result(one.student, one.name, one.identifier, name, one.file, when, self.key, rows, problem)
 
     def failed(self, problem: str) -> Done:
@@ -188,7 +190,11 @@ def _run(job: Job, sheet: Sheet, matched: matching.Matched) -> Result:
         for grade_id, points in matching.graded(sheet.notebook).items()
     )
     notes = curious.remarks(matched, sheet)
-    return replace(job.nothing(""), rows=rows, remarks=(*matched.remarks, *stopped), notes=notes)
+    return replace(job.nothing(""), rows=_titled(rows, sheet), remarks=(*matched.remarks, *stopped), notes=notes)
+
+
+def _titled(rows: Iterable[Row], sheet: Sheet) -> tuple[Row, ...]:
+    return tuple(replace(row, title=sheet.titles[row.grade_id]) for row in rows)
 
 
 def _row(grade_id: str, points: float, report: Report) -> Row:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 from vitcourse.grading import by_hand, pages, statistics, tables
 from vitcourse.grading.marks import Mark, Rules, marks
 from vitcourse.grading.project import STUDENTS, Scheme
@@ -14,14 +14,20 @@ from vitcourse.grading.results import Result
 from vitcourse.grading.tables import plain
 
 
-def write(results: Sequence[Result], folder: Path, rules: Rules) -> list[Mark]:
+def write(
+    results: Sequence[Result], folder: Path, rules: Rules, answers: Mapping[tuple[str, str], str] | None = None
+) -> list[Mark]:
     """Every table and page in `folder`; what a teacher wrote into by-hand.csv and students.csv stays.
+
+    Args:
+        answers: model answers and mark schemes, by sheet and grade id, for whoever marks by hand.
 
     Raises:
         ValueError: one of those two can't be read, or holds points that can't be.
     """
     chosen = marks(results, folder, rules)
     by_hand.ask(folder, results, [mark.result for mark in chosen])
+    _merge_students(folder, chosen, rules.scheme)
     tables.write(folder / "marks.csv", [_line(mark) for mark in chosen])
     for sheet in sorted({mark.result.sheet for mark in chosen if mark.result.sheet}):
         here = [mark for mark in chosen if mark.result.sheet == sheet]
@@ -33,11 +39,10 @@ def write(results: Sequence[Result], folder: Path, rules: Rules) -> list[Mark]:
     tables.write(folder / "exercises.csv", statistics.by_exercise(counted))
     tables.write(folder / "misconceptions.csv", statistics.misconceptions(counted))
     statistics.draw(folder / "statistics.png", counted)
-    _text(folder / "by-hand.html", pages.texts(chosen))
-    _merge_students(folder, chosen, rules.scheme)
+    write_text(folder / "by-hand.html", pages.texts(chosen, answers or {}))
     for mark in chosen:
         name = mark.result.sheet or "unknown"
-        _text(folder / "feedback" / mark.result.student / f"{name}.html", pages.feedback(mark))
+        write_text(folder / "feedback" / mark.result.student / f"{name}.html", pages.feedback(mark))
     return chosen
 
 
@@ -63,7 +68,7 @@ def _moodle(mark: Mark) -> dict[str, Any]:
         "Identifier": f"Participant {number}" if number else "",
         "Full name": plain(mark.result.name),
         "Grade": _shown(mark.mark),
-        "Feedback comments": plain("; ".join(mark.told)),
+        "Feedback comments": plain("; ".join([*mark.told, *mark.comments])),
     }
 
 
@@ -95,20 +100,20 @@ def _merge_students(folder: Path, chosen: Sequence[Mark], scheme: Scheme) -> Non
     What this command itself put there last is kept in results/: a value that still is the same follows the new marks.
     """
     path, last = folder / STUDENTS, folder / "results" / STUDENTS
-    there = list(tables.read(path, ["student"]).values()) if path.is_file() else []
+    there = tables.read(path, ["student"]) if path.is_file() else {}
     put = {row["student"]: row for row in tables.read(last, ["student"]).values()} if last.is_file() else {}
-    rows = {row["student"].strip(): dict(row) for row in there}
+    rows = tables.unique(there, STUDENTS, "student")
     for name, new in _students(chosen).items():
         empty = dict.fromkeys([c for sheet in scheme.obligatory for c in (sheet, f"{sheet} late")], "")
         row = rows.setdefault(name, {"student": name, "group": "", **empty})
         own = put.setdefault(name, {"student": name})
         for sheet, (mark, late) in new.items():
-            columns = (sheet, f"{sheet} late")
-            is_ours = not row.get(sheet) or all(row.get(column) == own.get(column) for column in columns)
-            if is_ours:
-                row |= dict(zip(columns, (mark, late), strict=True))
-            own |= dict(zip(columns, (mark, late), strict=True))
-    if list(rows.values()) != there:
+            # Lateness follows a mark of ours alone: a teacher's own belongs to the hand-in that they looked at.
+            for column, value in ((f"{sheet} late", late), (sheet, mark)):
+                if all(_is_ours(row.get(name, ""), own.get(name, "")) for name in {sheet, column}):
+                    row[column] = value
+            own |= {sheet: mark, f"{sheet} late": late}
+    if list(rows.values()) != list(there.values()):
         tables.write(path, list(rows.values()))
     tables.write(last, [put[name] for name in sorted(put)], ["student"])
 
@@ -126,6 +131,7 @@ def _students(chosen: Sequence[Mark]) -> dict[str, dict[str, tuple[str, str]]]:
     return found
 
 
-def _text(path: Path, text: str) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+def _is_ours(there: str, put: str) -> bool:
+    """Whether a value is empty or what was put there: a spreadsheet makes "7.5" or "7,5" of 7.50, and "Yes" of yes."""
+    numbers = tables.number(there), tables.number(put)
+    return not there or there.lower() == put.lower() or (None not in numbers and numbers[0] == numbers[1])

@@ -12,6 +12,7 @@ from typing import Any
 import nbformat
 
 from vitcourse.grading import matching
+from vitcourse.grading.sheet import headings
 from vitcourse.grading.submissions import Submission
 
 CHECKS = re.compile(r"from vitcourse\.checks import (\w+) as check")
@@ -28,6 +29,16 @@ class Sheet:
     def notebook(self) -> Any:
         """The notebook."""
         return nbformat.reads(self.text, as_version=4)
+
+    @functools.cached_property
+    def titles(self) -> dict[str, str]:
+        """The heading of each graded cell, "2.3 Masks", by its grade id."""
+        cells = self.notebook.cells
+        return {
+            cell.metadata.nbgrader.grade_id: heading
+            for cell, heading in zip(cells, headings(cells), strict=True)
+            if "nbgrader" in cell.metadata
+        }
 
     @property
     def module(self) -> str:
@@ -51,6 +62,24 @@ def sheets_in(folder: Path) -> dict[str, Sheet]:
     if not found:
         raise FileNotFoundError(f"sheets {str(folder)!r} holds no NAME/NAME.ipynb: name the course's folder exercises.")
     return found
+
+
+def model_answers(folder: Path) -> dict[tuple[str, str], str]:
+    """The model answers and mark schemes to what is marked by hand, by sheet and grade id; {} where there are none.
+
+    Args:
+        folder: the solutions, as `sheets_in` reads them.
+    """
+    try:
+        found = sheets_in(folder)
+    except FileNotFoundError:
+        return {}
+    return {
+        (name, cell.metadata.nbgrader.grade_id): cell.source
+        for name, sheet in found.items()
+        for cell in sheet.notebook.cells
+        if cell.cell_type == "markdown" and cell.metadata.get("nbgrader", {}).get("grade")
+    }
 
 
 def recognised(submission: Submission, sheets: Mapping[str, Sheet]) -> Sheet | None:

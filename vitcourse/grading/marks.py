@@ -1,15 +1,19 @@
-"""From points to marks: what was given by hand, what being late costs, and which of a student's hand-ins counts."""
+"""From points to marks: what was given by hand, what being late costs, and which of a student's hand-ins counts.
+
+Longer than 150 lines because a mark stands with the rules that make it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from vitcourse.grading import by_hand
 from vitcourse.grading.by_hand import Given
-from vitcourse.grading.project import Scheme
+from vitcourse.grading.project import Scheme, rounded
 from vitcourse.grading.results import Result
 
 
@@ -68,6 +72,12 @@ class Mark:
         return tuple(part for part in (self.result.problem, *self.result.remarks) if part)
 
     @property
+    def comments(self) -> tuple[str, ...]:
+        """What was said by hand, each with the heading of its exercise."""
+        said = ((row.title or row.grade_id, self.given[row.grade_id].comment) for row in self.result.texts)
+        return tuple(f"{title}: {comment}" for title, comment in said if comment)
+
+    @property
     def reason(self) -> str:
         """Everything that a teacher should know, in one cell."""
         waiting = [f"to mark by hand: {', '.join(self.missing)}"] if self.missing else []
@@ -100,7 +110,7 @@ def deadline(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"deadline must look like 2026-12-01 or 2026-12-01T23:59, got {text!r}.") from None
-    if "T" not in text and " " not in text:
+    if len(text) <= len("2026-12-01"):
         moment = moment.replace(hour=23, minute=59, second=59)
     return moment.astimezone(UTC)
 
@@ -112,7 +122,7 @@ def _mark(result: Result, lines: Mapping[by_hand.Key, Given], rules: Rules) -> M
     if mark.missing or result.failed:
         return mark
     in_time = _of_ten(result.earned + mark.by_hand, result)
-    return Mark(result, given, is_late, round(_less(in_time, is_late, rules), 2), round(in_time, 2))
+    return Mark(result, given, is_late, _shown(rules.scheme.less(in_time, is_late)), _shown(in_time))
 
 
 def _counted(each: list[Mark], rules: Rules) -> Mark:
@@ -132,16 +142,16 @@ def _most(mark: Mark, rules: Rules) -> float:
     if mark.mark is not None:
         return mark.mark
     open_points = sum(row.points for row in result.texts if row.grade_id in mark.missing)
-    value = 10.0 if result.failed else _of_ten(result.earned + mark.by_hand + open_points, result)
-    return round(_less(value, mark.is_late, rules), 2)
+    value = Decimal(10) if result.failed else _of_ten(result.earned + mark.by_hand + open_points, result)
+    return _shown(rules.scheme.less(value, mark.is_late))
 
 
-def _of_ten(points: float, result: Result) -> float:
-    return 10 * points / result.possible if result.possible else 0.0
+def _of_ten(points: float, result: Result) -> Decimal:
+    return Decimal(str(points)) * 10 / Decimal(str(result.possible)) if result.possible else Decimal(0)
 
 
-def _less(value: float, is_late: bool, rules: Rules) -> float:
-    return max(0.0, value - float(rules.scheme.late) * is_late)
+def _shown(mark: Decimal) -> float:
+    return float(rounded(mark))
 
 
 def _points(given: Mapping[str, Given], grade_id: str) -> float | None:

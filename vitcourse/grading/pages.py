@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vitcourse.grading.by_hand import FILE, Given, sign
 from vitcourse.grading.marks import Mark
@@ -22,7 +22,7 @@ def feedback(mark: Mark) -> str:
     for row in result.rows:
         given = mark.given.get(row.grade_id, Given())
         points = given.points if row.earned is None else row.earned
-        name = row.grade_id.removeprefix("check-")
+        name = row.title or row.grade_id
         shown = "to come" if points is None else f"{points:g}"
         parts.append(f"<h2>{html.escape(name)}: {shown} of {row.points:g}</h2>")
         parts.append(f"<p>{html.escape(given.comment)}</p>" if row.earned is None else row.card)
@@ -33,15 +33,25 @@ def feedback(mark: Mark) -> str:
     return _document(f"{result.name} · {result.sheet}", f"<p>Mark: {total}</p>\n{told}\n" + "\n".join(parts))
 
 
-def texts(marks: Sequence[Mark]) -> str:
-    """All texts to mark by hand, question by question, each with its student and sign in by-hand.csv."""
+def texts(marks: Sequence[Mark], answers: Mapping[tuple[str, str], str]) -> str:
+    """All texts to mark by hand, question by question, each with its student and sign in by-hand.csv.
+
+    Args:
+        answers: the model answer and mark scheme of a question, by sheet and grade id; shown above the texts.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for mark in marks:
         for row in mark.result.texts:
             head = html.escape(f"{mark.result.name} · {mark.result.student} · {sign(row.text)} · of {row.points:g}")
             said = f"<h3>{head}</h3><pre>{html.escape(row.text)}</pre>"
             found.setdefault((mark.result.sheet, row.grade_id), []).append(said)
-    parts = [f"<h2>{html.escape(' · '.join(key))}</h2>\n" + "\n".join(each) for key, each in sorted(found.items())]
+    parts = []
+    for key, each in sorted(found.items()):
+        parts.append(f"<h2>{html.escape(' · '.join(key))}</h2>")
+        if key in answers:
+            model = html.escape(answers[key])
+            parts.append(f"<details><summary>Model answer and mark scheme</summary><pre>{model}</pre></details>")
+        parts += each
     return _document(f"To mark by hand, in {FILE}", "\n".join(parts))
 
 

@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 from vitcourse.grading import tables
 
 STUDENTS, PROJECTS, SCHEME, FINAL = "students.csv", "projects.csv", "scheme.toml", "final.csv"
@@ -56,6 +56,10 @@ class Scheme:
         if self.missing not in ("ask", "zero"):
             raise ValueError(f'{SCHEME}: missing must be "ask" or "zero", got {self.missing!r}.')
 
+    def less(self, mark: Decimal, late: bool) -> Decimal:
+        """A mark from 0 to 10 without what being late costs."""
+        return max(Decimal(0), mark - self.late) if late else mark
+
     @classmethod
     def read(cls, path: Path) -> Scheme:
         """The scheme in a TOML file; the default one where there is no file.
@@ -75,6 +79,11 @@ class Scheme:
         return cls(**{name: _setting(path.name, name, value) for name, value in found.items()})
 
 
+def rounded(mark: Decimal | None) -> Decimal | None:
+    """To two places, halves up, as on paper."""
+    return None if mark is None else mark.quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
 def agreed(folder: Path, late: float | None = None) -> Scheme:
     """The scheme of a folder; `late` is written into a new scheme.toml, so that sheets and final marks lose the same.
 
@@ -88,8 +97,7 @@ def agreed(folder: Path, late: float | None = None) -> Scheme:
     new = replace(scheme, late=Decimal(str(late)))
     if path.exists():
         raise ValueError(f"late {late:g}: {path} says {scheme.late}; leave --late out, or change it there.")
-    with written_whole(path) as temporary:
-        temporary.write_text(f"late = {new.late}\n", encoding="utf-8", newline="\n")
+    write_text(path, f"late = {new.late}\n")
     return new
 
 
@@ -175,17 +183,9 @@ def _table(path: Path, key: str, needed: Iterable[str]) -> list[dict[str, str]]:
         raise FileNotFoundError(
             f"{path} isn't there. `python -m vitcourse grade project {path.parent} --new` makes it."
         )
-    rows, seen = [], {}
-    for line, row in tables.read(path, needed).items():
-        clean = {name: value.strip() for name, value in row.items()}
-        place = f"{path.name}, line {line}"
-        if not clean[key]:
-            raise ValueError(f"{place}: the column {key} is empty.")
-        if clean[key] in seen:
-            raise ValueError(f"{place}: {key} {clean[key]!r} stands in line {seen[clean[key]]} already.")
-        seen[clean[key]] = line
-        rows.append({**clean, "line": place})
-    return rows
+    rows = tables.read(path, needed)
+    each = tables.unique(rows, path.name, key).values()
+    return [{**row, "line": f"{path.name}, line {line}"} for line, row in zip(rows, each, strict=True)]
 
 
 def _mark(row: Mapping[str, str], column: str) -> Decimal | None:
@@ -205,10 +205,6 @@ def _is_late(row: Mapping[str, str], column: str) -> bool:
     return text in YES
 
 
-def _less(mark: Decimal, late: bool, scheme: Scheme) -> Decimal:
-    return max(Decimal(0), mark - scheme.late) if late else mark
-
-
 def _project(row: Mapping[str, str], scheme: Scheme) -> tuple[Decimal | None, list[str], bool]:
     """A group's mark before rounding, the parts that are missing, and whether it was late."""
     marks = {part: _mark(row, part) for part in PARTS}
@@ -217,7 +213,7 @@ def _project(row: Mapping[str, str], scheme: Scheme) -> tuple[Decimal | None, li
     if missing and scheme.missing == "ask":
         return None, missing, late
     mark = sum(((marks[part] or Decimal(0)) * getattr(scheme, part) for part in PARTS), Decimal(0))
-    return _less(mark, late, scheme), missing, late
+    return scheme.less(mark, late), missing, late
 
 
 def _final(row: Mapping[str, str], projects: Mapping[str, tuple], scheme: Scheme) -> Final:
@@ -226,7 +222,7 @@ def _final(row: Mapping[str, str], projects: Mapping[str, tuple], scheme: Scheme
     missing = [sheet for sheet, mark in found.items() if mark is None]
     practicals = None
     if not missing or scheme.missing == "zero":
-        marks = [_less(mark or Decimal(0), sheet in late, scheme) for sheet, mark in found.items()]
+        marks = [scheme.less(mark or Decimal(0), sheet in late) for sheet, mark in found.items()]
         practicals = sum(marks, Decimal(0)) / len(marks)
     group = row["group"]
     if group and group not in projects:
@@ -236,18 +232,14 @@ def _final(row: Mapping[str, str], projects: Mapping[str, tuple], scheme: Scheme
         project = Decimal(0)
     final = None
     if practicals is not None and project is not None:
-        final = _rounded(scheme.practicals * practicals + scheme.project * project)
+        final = rounded(scheme.practicals * practicals + scheme.project * project)
     remarks = []
     if missing or parts:
         how = "missing, counted as 0: " if scheme.missing == "zero" else "missing: "
         remarks.append(how + ", ".join([*missing, *parts]))
     if late or project_late:
         remarks.append("late: " + ", ".join([*late, *(["project"] if project_late else [])]))
-    return Final(row["student"], group, _rounded(practicals), _rounded(project), final, "; ".join(remarks))
-
-
-def _rounded(mark: Decimal | None) -> Decimal | None:
-    return None if mark is None else mark.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    return Final(row["student"], group, rounded(practicals), rounded(project), final, "; ".join(remarks))
 
 
 def _written(value: Any) -> str:

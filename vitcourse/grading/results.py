@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Row:
     belief_name: str = ""  # if it explains all that came out
     card: str = ""
     text: str = ""
+    title: str = ""  # its heading in the sheet
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ class Result:
 
     def written(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Result:

@@ -401,7 +401,7 @@ def _wrap(folder: Path, hidden: Sequence[Path], limits: Limits = LIMITS) -> list
         options += ["--tmpfs", str(place)]
     for place in dict.fromkeys(own):
         options += ["--ro-bind-try", str(place), str(place)]
-    for place in dict.fromkeys(place.resolve() for place in hidden):
+    for place in sorted({place.resolve() for place in hidden}):  # a folder before what lies in it
         inside = any(map(place.is_relative_to, seen))
         if place.is_dir() and inside and not PACKAGE.is_relative_to(place):
             options += ["--tmpfs", str(place)]

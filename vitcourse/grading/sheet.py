@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,27 +125,27 @@ def _grade(path: Path, seconds: float) -> SheetMarks:
         client.execute(stderr=subprocess.DEVNULL)  # the kernel's own warnings
     except DeadKernelError:
         died = "the kernel died before or in this cell"
-    numbered = zip(notebook.cells, _numbers(notebook.cells), strict=True)
-    return SheetMarks(path.stem, tuple(_row(cell, number, died) for cell, number in numbered if _is_graded(cell)))
+    headed = zip(notebook.cells, headings(notebook.cells), strict=True)
+    return SheetMarks(path.stem, tuple(_row(cell, heading, died) for cell, heading in headed if _is_graded(cell)))
 
 
 def _is_graded(cell: Any) -> bool:
     return bool(cell.metadata.get("nbgrader", {}).get("grade"))
 
 
-def _numbers(cells: list[Any]) -> list[str]:
-    """The number of the exercise that each cell belongs to, from the headings: "## 2.3 Masks" gives "2.3 "."""
-    numbers, number = [], ""
+def headings(cells: Sequence[Any]) -> list[str]:
+    """The heading of the exercise that each cell belongs to: "2.3 Masks" below "## 2.3 Masks"."""
+    found, heading = [], ""
     for cell in cells:
-        found = re.findall(r"(?m)^## (\d+\.\d+) ", cell.source) if cell.cell_type == "markdown" else []
-        number = f"{found[-1]} " if found else number
-        numbers.append(number)
-    return numbers
+        here = re.findall(r"(?m)^## (\d+\.\d+ .+)", cell.source) if cell.cell_type == "markdown" else []
+        heading = here[-1].strip() if here else heading
+        found.append(heading)
+    return found
 
 
-def _row(cell: Any, number: str, died: str) -> Row:
+def _row(cell: Any, heading: str, died: str) -> Row:
     about = cell.metadata.nbgrader
-    name, points = number + about.grade_id.removeprefix("check-"), float(about.points)
+    name, points = f"{heading.partition(' ')[0]} {about.grade_id.removeprefix('check-')}".strip(), float(about.points)
     if cell.cell_type == "markdown" or about.get("solution"):
         return Row(name, None, points, "marked by hand")
     for output in cell.outputs:

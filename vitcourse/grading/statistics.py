@@ -84,12 +84,12 @@ def picture(
         shares = [100 * row["right"] / row["hand-ins"] for row in here]
         names = [row["exercise"].removeprefix("check-") for row in here]
         left.bar_label(left.barh(names, shares, color=BLUE), fmt="%.0f", padding=3)
-        left.set(xlim=(0, 110), xticks=(0, 50, 100), xlabel="%", title=sheet)
+        left.set(xlim=(0, 110), xticks=(0, 50, 100), xlabel="right answers, % of hand-ins", title=sheet)
         common = [row for row in beliefs if row["sheet"] == sheet][:MOST_BELIEFS][::-1]
         labels = [_label(f"{row['exercise'].removeprefix('check-')}: {row['name']}") for row in common]
         for right in others:
             right.bar_label(right.barh(labels, [row["students"] for row in common], color=ORANGE), padding=3)
-            right.set(xlabel="$n$")
+            right.set(xlabel="students", title="wrong answers that one belief explains")
             right.margins(x=0.1)
             right.set_visible(bool(common))
             right.xaxis.get_major_locator().set_params(integer=True)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 MOST_BYTES = 32 * 2**20  # of one notebook; what is larger is not read
+MOST_NOTEBOOKS = 20  # in the zip of one student
 # Moodle: "Ana García_1234567_assignsubmission_file_/sheet-1.ipynb", or all in the file's name.
 MOODLE = re.compile(r"^(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)$", re.DOTALL)
 # Canvas: "garciaana_123_4567_sheet-1.ipynb", or "garciaana_LATE_123_4567_sheet-1.ipynb".
@@ -66,7 +67,7 @@ def collect(place: Path) -> list[Submission]:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: no folder and no zip, nothing handed in, or a zip of several hand-ins in a folder of others.
+        ValueError: no folder and no zip, a zip that can't be unpacked, or nothing handed in.
     """
     check_there(place)
     owners: dict[str, list[_File]] = {}
@@ -110,27 +111,43 @@ def _in_folder(place: Path) -> Iterator[_File]:
             for path in sorted(entry.rglob("*")):
                 if path.is_symlink() or not path.is_dir():
                     yield _read(path, path.relative_to(place).parts)
-        elif entry.suffix.lower() == ".zip" and not entry.is_symlink() and zipfile.is_zipfile(entry):
+        elif entry.suffix.lower() == ".zip" and not entry.is_symlink():
             yield from _as_one(entry)
         else:
             yield _read(entry, (entry.name,))
 
 
-def _as_one(path: Path) -> Iterator[_File]:
-    """A zip among hand-ins is one student's, unless it holds several notebooks: then nobody can say whose."""
-    files = list(_in_zip(path))
-    if sum(file.parts[-1].lower().endswith(".ipynb") for file in files) > 1:
-        raise ValueError(
-            f"submissions hold {path.name!r}, a zip of several notebooks: give that zip in place of the folder, or "
-            "unpack it there into a folder for each student."
-        )
-    yield from (replace(file, parts=(path.stem, *file.parts)) for file in files)
+def _as_one(path: Path) -> list[_File]:
+    """A zip among hand-ins is one student's, unless its names are those of several: then nobody can say whose."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            notebooks = [parts for info in archive.infolist() if _is_notebook(parts := _parts(info))]
+        people = sorted({_person(parts) for parts in notebooks} - {""})
+        if len(people) > 1:
+            whose = ", ".join(map(_shown, people[:3]))
+            problem = f"a zip of several people's notebooks ({whose}): unpack it, or give it in place of the folder"
+        elif len(notebooks) > MOST_NOTEBOOKS:
+            problem = f"a zip of {len(notebooks)} notebooks; at most {MOST_NOTEBOOKS} are looked at"
+        else:
+            return [replace(file, parts=(path.name, *file.parts)) for file in _in_zip(path)]
+    except Exception as error:  # a stranger's file
+        problem = _unpackable(error)
+    return [_File((path.name,), problem=problem)]
+
+
+def _person(parts: tuple[str, ...]) -> str:
+    """Whose notebook it seems to be, by its place in a zip: a folder's name, or what stands beside that of a sheet."""
+    first, is_folder = parts[0], len(parts) > 1
+    if known := MOODLE.match(first) or (None if is_folder else CANVAS.match(first)):
+        return known["name"]
+    stem = first if is_folder else SHEET.sub("", PurePosixPath(first).stem)
+    return stem if is_folder or not stem.lower().startswith("sheet-") else ""
 
 
 def _read(path: Path, parts: tuple[str, ...]) -> _File:
     if path.is_symlink() or not path.is_file():
         return _File(parts, problem="a link, not a file")
-    if not path.name.lower().endswith(".ipynb"):
+    if not _is_notebook(parts):
         return _File(parts)
     try:
         state = path.stat()
@@ -143,17 +160,32 @@ def _read(path: Path, parts: tuple[str, ...]) -> _File:
 def _in_zip(place: Path) -> Iterator[_File]:
     if not zipfile.is_zipfile(place):
         raise ValueError(f"submissions {str(place)!r} is neither a folder nor a zip.")
-    with zipfile.ZipFile(place) as archive:
-        for info in archive.infolist():
-            # A name is only ever shown: "../../x" or "C:\x" leads nowhere.
-            path = PurePosixPath(info.filename.replace("\\", "/"))
-            parts = tuple(part for part in path.parts if part not in ("/", "..", ".")) or ("nameless",)
-            if info.is_dir():
-                yield _File((*parts, ""))
-            elif not parts[-1].lower().endswith(".ipynb"):
-                yield _File(parts)
-            else:
-                yield _unzipped(archive, info, parts)
+    try:
+        with zipfile.ZipFile(place) as archive:
+            for info in archive.infolist():
+                parts = _parts(info)
+                yield _unzipped(archive, info, parts) if _is_notebook(parts) else _File(parts)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        problem = f"{_unpackable(error)}; download it again"
+        raise ValueError(f"submissions {str(place)!r} is a zip, but {problem}.") from None
+
+
+def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+    """The path of something in a zip, a folder's with an empty last part.
+
+    A name is only ever shown: "../../x" or "C:\\x" leads nowhere.
+    """
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    parts = tuple(part for part in path.parts if part not in ("/", "..", ".")) or ("nameless",)
+    return (*parts, "") if info.is_dir() else parts
+
+
+def _is_notebook(parts: tuple[str, ...]) -> bool:
+    return parts[-1].lower().endswith(".ipynb") and not any(map(_is_nobodys, parts[1:]))
+
+
+def _unpackable(error: Exception) -> str:
+    return f"it can't be unpacked ({type(error).__name__})"
 
 
 def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str, ...]) -> _File:
@@ -165,7 +197,7 @@ def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, parts: tuple[str,
         with archive.open(info) as file:
             content = b"" if info.file_size > MOST_BYTES else file.read(MOST_BYTES + 1)
     except Exception as error:  # a password, a damaged part, an unknown packing
-        return _File(parts, b"", moment, f"it can't be unpacked ({type(error).__name__})")
+        return _File(parts, b"", moment, _unpackable(error))
     return _checked(parts, content, moment, max(info.file_size, len(content)))
 
 
@@ -179,15 +211,20 @@ def _of_owner(owner: str, files: Iterable[_File]) -> Iterator[Submission]:
     """The notebooks of one owner, or what stands for them."""
     if owner in NOBODY or owner.startswith("._"):
         return
-    known = [file for file in files if not any(_is_nobodys(part) for part in file.parts[1:])]
-    notebooks = [file for file in known if file.parts[-1].lower().endswith(".ipynb")]
+    known = [file for file in files if not any(map(_is_nobodys, file.parts[1:]))]
+    notebooks = [file for file in known if _is_notebook(file.parts)]
     if notebooks:
         yield from (_submission(owner, file) for file in notebooks)
         return
     others = [file for file in known if file.parts[-1]]
-    shown = ", ".join(_shown("/".join(file.parts[1:] or file.parts)) for file in others[:3])
+    shown = ", ".join(map(_named, others[:3]))
     problem = f"no notebook was handed in, but {shown}" if shown else "no notebook was handed in"
     yield _submission(owner, _File((owner,), problem=problem))
+
+
+def _named(file: _File) -> str:
+    name = _shown("/".join(file.parts[1:] or file.parts))
+    return f"{name}: {file.problem}" if file.problem else name
 
 
 def _is_nobodys(part: str) -> bool:
@@ -195,9 +232,9 @@ def _is_nobodys(part: str) -> bool:
 
 
 def _submission(owner: str, file: _File) -> Submission:
-    flat = len(file.parts) == 1
+    flat = len(file.parts) == 1 or owner.lower().endswith(".zip")
     known = MOODLE.match(owner) or (CANVAS.match(owner) if flat else None)
-    stem = re.sub(r"\.ipynb$", "", owner, flags=re.IGNORECASE) if flat else owner
+    stem = re.sub(r"\.(ipynb|zip)$", "", owner, flags=re.IGNORECASE) if flat else owner
     name = known["name"] if known else (SHEET.sub("", stem) or stem if flat else owner)
     name = unicodedata.normalize("NFC", name)
     number = known["number"] if known else ""

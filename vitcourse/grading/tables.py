@@ -20,7 +20,7 @@ def read(path: Path, needed: Iterable[str]) -> dict[int, dict[str, str]]:
 
     Raises:
         FileNotFoundError: no file.
-        ValueError: not UTF-8, a column that is missing, or a row with more values than columns.
+        ValueError: not UTF-8, a column that is missing, a row with more values than columns, or a quote left open.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -28,22 +28,47 @@ def read(path: Path, needed: Iterable[str]) -> dict[int, dict[str, str]]:
         raise ValueError(f"{path.name} isn't UTF-8: save it from the spreadsheet as 'CSV UTF-8'.") from None
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", restval="")
-    columns = [(name or "").strip() for name in reader.fieldnames or []]
-    reader.fieldnames = columns
-    if absent := [name for name in needed if name not in columns]:
-        raise ValueError(f"{path.name} has no column {', '.join(absent)}; it has {', '.join(columns) or 'none'}.")
-    rows = {}
-    for row in reader:
-        # A spreadsheet may end its lines with empty columns; their values arrive as text or as a list.
-        if any(map(str.strip, row.pop("", None) or ())):
-            raise ValueError(
-                f"{path.name}, line {reader.line_num}: more values than columns; put quotes around a value with "
-                f"{separator!r} in it."
-            )
-        if any(map(str.strip, row.values())):
-            rows[reader.line_num] = row
+    # Strictly: an open quote would swallow all rows below it.
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", restval="", strict=True)
+    rows, line = {}, 1
+    try:
+        columns = [(name or "").strip() for name in reader.fieldnames or []]
+        reader.fieldnames = columns
+        if absent := [name for name in needed if name not in columns]:
+            raise ValueError(f"{path.name} has no column {', '.join(absent)}; it has {', '.join(columns) or 'none'}.")
+        for row in reader:
+            line = reader.line_num
+            # A spreadsheet may end its lines with empty columns; their values arrive as text or as a list.
+            if any(map(str.strip, row.pop("", None) or ())):
+                raise ValueError(
+                    f"{path.name}, line {line}: more values than columns; put quotes around a value with "
+                    f"{separator!r} in it."
+                )
+            if any(map(str.strip, row.values())):
+                rows[line] = row
+    except csv.Error as error:
+        raise ValueError(
+            f"{path.name}, after line {line}: {error}. Quote a value that holds a quote, and write that one twice."
+        ) from None
     return rows
+
+
+def unique(rows: Mapping[int, Mapping[str, str]], file: str, key: str) -> dict[str, dict[str, str]]:
+    """The rows that `read` gave by their value in the column `key`, all without spaces around.
+
+    Raises:
+        ValueError: no value there, or one that stands there twice.
+    """
+    found, lines = {}, {}
+    for line, row in rows.items():
+        clean = {name: value.strip() for name, value in row.items()}
+        value = clean[key]
+        if not value:
+            raise ValueError(f"{file}, line {line}: the column {key} is empty.")
+        if value in found:
+            raise ValueError(f"{file}, line {line}: {key} {value!r} stands in line {lines[value]} already.")
+        found[value], lines[value] = clean, line
+    return found
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> None:

@@ -34,21 +34,24 @@ def in_processes(function: Callable[[Job], Done], jobs: Sequence[Job], workers: 
         return
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before they import torch: spinning threads slow each other
     left = list(jobs)
-    with _pool(workers) as pool:
-        futures = {pool.submit(function, job): job for job in jobs}
-        try:
-            for done in as_completed(futures):
-                with contextlib.suppress(BrokenProcessPool):
-                    yield done.result()
-                    left.remove(futures[done])
-        finally:
-            pool.shutdown(cancel_futures=True)
-    for job in left:
-        with _pool(1) as alone:
+    while left:
+        with _pool(workers) as pool:
+            futures = {pool.submit(function, job): job for job in left}
             try:
-                yield alone.submit(function, job).result()
-            except BrokenProcessPool:
-                yield job.failed("its process died")
+                for done in as_completed(futures):
+                    with contextlib.suppress(BrokenProcessPool):
+                        yield done.result()
+                        left.remove(futures[done])
+            finally:
+                pool.shutdown(cancel_futures=True)
+        # If one died, the pool is gone. It was among the first that are left, which start in order: those run alone.
+        suspects, left = left[:workers], left[workers:]
+        for job in suspects:
+            with _pool(1) as alone:
+                try:
+                    yield alone.submit(function, job).result()
+                except BrokenProcessPool:
+                    yield job.failed("its process died")
 
 
 def on_dask(address: str) -> Callable[[Callable, Iterable], Iterator]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -79,17 +81,14 @@ def evaluate(model: nn.Module, images: ImageSet, batch_size: int = 256) -> Evalu
     device = next(model.parameters()).device
     ours = processes()
     rows = ours.share(len(images))
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            mine = torch.cat([model(images.inputs(chunk).to(device)).float() for chunk in rows.split(batch_size)])
-    finally:
-        for part, training in modes:
-            part.training = training
-    check_labels(images, mine.shape[1])
-    logits = torch.zeros(len(images), mine.shape[1], device=device)
-    logits[rows.to(device)] = mine
+    parts: list[Tensor] = []
+    with evaluation_mode(model), torch.inference_mode():
+        for chunk in rows.split(batch_size):
+            parts.append(model(images.inputs(chunk).to(device)).float())
+            if len(parts) == 1:
+                check_labels(images, parts[0].shape[1])
+    logits = torch.zeros(len(images), parts[0].shape[1], device=device)
+    logits[rows.to(device)] = torch.cat(parts)
     logits = ours.total(logits).cpu()
     predictions = logits.argmax(dim=1)
     return Evaluation(
@@ -99,6 +98,34 @@ def evaluate(model: nn.Module, images: ImageSet, batch_size: int = 256) -> Evalu
         predictions=predictions,
         labels=images.labels,
     )
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode, and afterwards each part back into its own."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def check_sets(model: nn.Module, train: ImageSet, validation: ImageSet) -> None:
+    """Raise ValueError if a set holds no image, or a label that `model` has no class for.
+
+    Two images show how many classes there are: of one alone, BatchNorm may have no statistics.
+    """
+    for images in (train, validation):
+        check_not_empty(images)
+    device = next(model.parameters()).device
+    forked = torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type)
+    # Not inference_mode: what a model keeps from its first pass, such as a table, must serve for training.
+    with evaluation_mode(model), torch.no_grad(), forked:
+        num_classes = model(train.inputs(slice(0, 2)).to(device)).shape[1]
+    for images in (train, validation):
+        check_labels(images, num_classes)
 
 
 def check_not_empty(images: ImageSet) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vitcourse import VisionTransformer, ViTConfig, data
-from vitcourse.files import written_whole
+from vitcourse.files import write_text
 from vitcourse.training.config import TrainingConfig
 from vitcourse.training.device import choose_device
 from vitcourse.training.evaluation import evaluate
@@ -134,7 +134,6 @@ class Experiment:
                 result = {**scores(log, test), "data": self.data, "images": images}
                 result |= {"parameters": self.model.num_parameters(), **circumstances(chosen, ours.count)}
                 if first:
-                    with written_whole(out / "result.json") as temporary:
-                        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+                    write_text(out / "result.json", json.dumps(result, indent=2) + "\n")
                 logger.info("test accuracy %.4f", result["test_accuracy"])
         return result

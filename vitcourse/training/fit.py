@@ -14,7 +14,7 @@ from vitcourse.data import ImageSet
 from vitcourse.progress import ProgressBar
 from vitcourse.training.checkpoint import Progress
 from vitcourse.training.config import TrainingConfig
-from vitcourse.training.evaluation import check_not_empty, evaluate
+from vitcourse.training.evaluation import check_sets, evaluate
 from vitcourse.training.log import Epoch
 from vitcourse.training.trainer import FILES, Trainer
 
@@ -52,10 +52,9 @@ def fit(
         FileExistsError: `folder` holds a run, and `resume` isn't asked for.
         FloatingPointError: the loss became NaN or infinite, with the step.
         FileNotFoundError, ValueError: the run to go on with has no `last.pt`, or one of another run.
-        ValueError: a set without images, or labels that the model has no class for.
+        ValueError: a set without images, or labels that the model has no class for; nothing is written then.
     """
-    for images in (train, validation):
-        check_not_empty(images)
+    check_sets(model, train, validation)
     folder = None if folder is None else Path(folder)
     trainer = Trainer(model, train, config, folder)
     if resume:

@@ -25,7 +25,6 @@ from vitcourse.storage import write_weights
 from vitcourse.training.batches import batches
 from vitcourse.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from vitcourse.training.config import TrainingConfig
-from vitcourse.training.evaluation import check_labels
 from vitcourse.training.log import write_log
 from vitcourse.training.optimisation import learning_rate_factor, make_optimizer
 from vitcourse.training.processes import processes
@@ -84,7 +83,6 @@ class Trainer:
         short = torch.float16 if self.config.precision == "float16" else torch.bfloat16
         with torch.autocast(self.device.type, short, enabled=self.config.precision != "float32"):
             logits = self.joined(inputs).float()
-        check_labels(self.train, logits.shape[1])
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing, reduction="sum")
         # Of all processes, so that each knows the loss, stops when one must, and can save it.
         sums = torch.tensor([loss.item(), _correct(logits, labels)], dtype=torch.float64)
