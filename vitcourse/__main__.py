@@ -67,7 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     whole.add_argument("--seconds", type=float, default=120, help="for one submission (default: %(default)s)")
     whole.add_argument("--workers", type=int, help="at a time (default: one a core)")
     whole.add_argument("--dask", metavar="ADDRESS", help="hand the work to a running Dask cluster")
-    whole.add_argument("--gradebook", metavar="URL", help="also fill nbgrader's, such as sqlite:///gradebook.db")
+    whole.add_argument(
+        "--gradebook",
+        metavar="URL",
+        help="also fill nbgrader's, such as sqlite:///gradebook.db, submitted/ and autograded/",
+    )
     whole.set_defaults(run=_grade_class)
     about = "final marks, 0.4 practicals + 0.6 project, from the tables in a folder"
     project = kinds.add_parser("project", help=about, description=about)
@@ -127,7 +131,7 @@ def _grade_class(options: argparse.Namespace) -> int:
     seed, deadline = kept.settings(options.out, options.submissions, options.seed, options.deadline)
     rules = marks.Rules(deadline, options.attempts, scheme)
     print(f"Seed {seed}, {f'deadline {deadline.astimezone():%Y-%m-%d %H:%M}' if deadline else 'no deadline'}.")
-    solutions = options.sheets.resolve().parent / "solutions"
+    course = options.sheets.resolve().parent
     is_apart = sandbox.protection() == "bubblewrap"  # then on a cluster's machines, too
     if not is_apart:
         print(
@@ -141,14 +145,15 @@ def _grade_class(options: argparse.Namespace) -> int:
         seed=seed,
         workers=options.workers,
         limits=sandbox.Limits(seconds=options.seconds, apart=is_apart),
-        hidden=[solutions],
+        hidden=[course / name for name in ("solutions", "submitted", "autograded")],
         mapped=workers.on_dask(options.dask) if options.dask else None,
     )
-    chosen = exports.write(graded, options.out, rules, handed_out.model_answers(solutions))
+    chosen = exports.write(graded, options.out, rules, handed_out.model_answers(course / "solutions"))
     if options.gradebook:
-        from vitcourse.grading import gradebook
+        from vitcourse.grading import autograded, gradebook, submissions
 
         gradebook.fill(options.gradebook, sheets, chosen)
+        autograded.write(course, sheets, chosen, submissions.collect(options.submissions))
     waiting = [mark for mark in chosen if mark.reason]
     print(f"{len(chosen)} lines in {options.out / 'marks.csv'}; {len(waiting)} need a human: see the column reason.")
     return 3 if waiting else 0

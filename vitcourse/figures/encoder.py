@@ -63,6 +63,7 @@ def gradients_by_depth(
             ax.text(last, 1.2 * most, f"${last}$", color=colour, ha="center", va="bottom", fontsize=10)
         ax.set_title(title)
         ax.set(xlabel=r"$\ell$", xlim=(0.3, deepest * 1.05 + 0.5), ylim=(low, high), yscale="log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].yaxis.set_minor_locator(NullLocator())
