@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vitcourse import VisionTransformer, ViTConfig, introspect
 from vitcourse.functional import attention_weights, rollout
@@ -131,6 +132,27 @@ def test_on_cuda(model, images):
     assert seen.attention[0].is_cuda
     for method in introspect.METHODS.values():
         assert method(model, images.cuda()).is_cuda
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    "device", ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="CPU"))]
+)
+def test_everything_stays_on_the_models_device(device, fused):
+    """Without a GPU: fake tensors have a device and a shape and no numbers, and refuse to be mixed with the CPU's."""
+    config = ViTConfig(image_size=8, patch_size=4, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+    with FakeTensorMode(), torch.device(device):
+        model = VisionTransformer(config.replace(intermediate_size=16, use_faster_attention=fused)).eval()
+        images = torch.randn(2, 3, 8, 8)
+        with introspect.record(model) as seen:
+            model(images)
+        assert {weights.device.type for weights in seen.attention} == {device}
+        # A gradient needs the driver of a real GPU, also a fake one's.
+        without = ("attention", "rollout")
+        for name in introspect.METHODS if device == "meta" else without:
+            assert introspect.METHODS[name](model, images).device.type == device
+        with pytest.raises(RuntimeError, match="device"):
+            model(torch.randn(2, 3, 8, 8, device="cpu"))
 
 
 # ---- rollout
