@@ -83,40 +83,43 @@ def pareto(
     budget: float | None = None,
     reported: Mapping[Point, Sequence[float]] | None = None,
 ) -> Figure:
-    """Accuracy against cost: the mean of the seeds and their range; points on the front dark, joined by steps.
+    """Accuracy in per cent against cost: the mean of the seeds and their range; the front dark, joined by steps.
 
     Args:
-        cost: multiply-adds by point, (patch size, width, layers); layers are named where they aren't the usual.
+        cost: multiply-adds by point, (patch size, width, layers); a point of unusual depth is named by its layers.
         accuracies: by point, one for each seed.
         front: the points that no other beats in both.
         budget: a vertical line; the best point at its left gets a ring, and its mean stands in the title.
         reported: other accuracies of the same points; the ringed point's mean stands behind an arrow.
     """
-    means = {point: mean(values) for point, values in accuracies.items()}
+    ranges = {point: (100 * min(values), 100 * max(values)) for point, values in accuracies.items()}
+    means = {point: 100 * mean(values) for point, values in accuracies.items()}
     ordered = sorted(front, key=lambda point: cost[point])
     depth = _usual_depth(list(accuracies))
     fig, ax = subplots(figsize=(7, 4.6))
-    for point, values in accuracies.items():
+    for point in means:
         colour, mark = PATCH_MARKS.get(point[0], (INK, "o"))
         chosen = point in front
         colour, fill = (colour, "full") if chosen else (DOMINATED, "none")
-        ax.vlines(cost[point], min(values), max(values), color=colour, lw=1.5, zorder=2 + chosen)
+        ax.vlines(cost[point], *ranges[point], color=colour, lw=1.5, zorder=2 + chosen)
         ax.plot(cost[point], means[point], mark, color=colour, ms=8, fillstyle=fill, zorder=3 + chosen)
     ax.step([cost[p] for p in ordered], [means[p] for p in ordered], where="post", color=INK, lw=1, zorder=1)
-    ax.set(xscale="log", xlabel=r"$\Omega$", ylabel="acc")
+    ax.set(xscale="log", xlabel=r"$\Omega$", ylabel="acc / %")
     ax.set_xlim(min(cost[p] for p in means) / 3, max(cost[p] for p in means) * 2.6)
     ax.margins(y=0.1)
-    names = {p: f"{p[0]}, {p[1]}" + (f", $L={p[2]}$" if p[2] != depth else "") for p in means}
-    ringed = None if budget is None else _ring_best(ax, cost, means, budget, reported)
-    lines = [(cost[p], min(values), max(values)) for p, values in accuracies.items()]
-    lines += [(budget, *ax.get_ylim())] * (budget is not None)
-    labelled = [*ordered, *sorted(set(means) - set(ordered))]
-    _label(ax, {(cost[p], means[p]): names[p] for p in labelled}, len(ordered), lines, ringed)
+    names = {p: f"{p[0]}, {p[1]}" if p[2] == depth else f"$L={p[2]}$" for p in means}
+    if budget is not None:
+        _ring_best(ax, cost, means, budget, reported)
+    lines = [(cost[p], *ranges[p]) for p in means]
+    labelled = [*ordered, *sorted(set(means) - set(ordered), key=lambda p: (p[2] != depth, p))]
+    # Some budget rings them: names keep clear of the rings, and so stay where they are whatever the budget is.
+    best = {(cost[p], means[p]) for p in means if not any(cost[q] <= cost[p] and means[q] > means[p] for q in means)}
+    _label(ax, {(cost[p], means[p]): names[p] for p in labelled}, len(ordered), lines, best)
     return fig
 
 
 def paired_seeds(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
-    """A panel for each comparison: two columns of dots, one line for each seed that joins its two runs.
+    """A panel for each comparison: two columns of dots, one line for each seed that joins its two runs; in per cent.
 
     Args:
         pairs: by title, `a | b`, one (accuracy of a, accuracy of b) for each seed.
@@ -125,10 +128,10 @@ def paired_seeds(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     for ax, (title, seeds) in zip(axes[0], pairs.items(), strict=True):
         for a, b in seeds:
             colour, line = (BLUE, "-o") if a >= b else (ORANGE, "--o")
-            ax.plot([0, 1], [a, b], line, color=colour, lw=1.3, markersize=5)
+            ax.plot([0, 1], [100 * a, 100 * b], line, color=colour, lw=1.3, markersize=5)
         ax.set_xticks([0, 1], [f"${part.strip()}$" for part in title.split("|")])
         ax.set_xlim(-0.4, 1.4)
-    axes[0, 0].set_ylabel("acc")
+    axes[0, 0].set_ylabel("acc / %")
     return fig
 
 
@@ -137,41 +140,56 @@ def _label(
     names: Mapping[tuple[float, float], str],
     dark: int,
     lines: Sequence[tuple[float, float, float]],
-    ringed: tuple[float, float] | None,
+    ringed: Collection[tuple[float, float]],
 ) -> None:
     """Each point's name beside it, at the nearest place where it covers no other name, no mark and no upright line.
 
     Args:
         dark: how many of the names, the first ones, are dark.
         lines: (x, lowest y, highest y) of each.
-        ringed: the mark with a ring around it.
+        ringed: the marks that have a ring around them, or may get one.
     """
     ax.autoscale_view()
     place = ax.transData.transform
-    sizes = {at: 14 if at == ringed else 6 for at in names}
+    sizes = {at: 14 if at in ringed else 6 for at in names}
     taken = [
         (x - size, y - size, x + size, y + size) for (x, y), size in zip(map(place, names), sizes.values(), strict=True)
     ]
-    for x, low, high in lines:
-        (left, bottom), (_, top) = place((x, low)), place((x, high))
-        taken.append((left - 2, bottom, left + 2, top))
+    bars = [(*place((x, low)), place((x, high))[1]) for x, low, high in lines]
+    taken += [(x - 2, low, x + 2, high) for x, low, high in bars]
+    pixel = 72 / ax.figure.dpi
     for index, (at, name) in enumerate(names.items()):
         x, y = place(at)
-        wide = 6.8 * len(name.replace("$", ""))
-        shifts = [(dx, dy) for dy in (5, -15, 18, -28, 31, -41) for dx in (-9 - wide, -19 - wide, 9, 19)]
-        boxes = [(x + dx, y + dy, x + dx + wide, y + dy + 11) for dx, dy in shifts]
+        ends = [(low - y, high - y) for bar, low, high in bars if bar == x and low <= y <= high]
+        # Paper behind the name: a budget's line may pass there.
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        colour = INK if index < dark else GREY
+        text = ax.annotate(name, at, (0, 0), textcoords="offset points", color=colour, fontsize=9, zorder=5, bbox=paper)
+        wide = text.get_window_extent().width + 2
+        boxes = [(x + dx, y + dy, x + dx + wide, y + dy + 11) for dx, dy in _shifts(wide, sizes[at], ends)]
         free = [box for box in boxes if not any(_overlap(box, other) for other in taken)]
         left, low, right, _ = (free or boxes)[0]
-        taken.append((left, low, right, low + 11))
-        ax.annotate(
-            name,
-            at,
-            ((left - x) * 0.72, (low - y) * 0.72),
-            textcoords="offset points",
-            color=INK if index < dark else GREY,
-            fontsize=9,
-            zorder=5,
-        )
+        taken.append((left - 4, low - 4, right + 4, low + 15))
+        text.set_position(((left - x) * pixel, (low - y) * pixel))
+
+
+def _shifts(wide: float, size: float, ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where a name may stand, in pixels from its mark to its lower left corner: the nearest places first.
+
+    Args:
+        wide: how wide the name is; it is 11 high.
+        size: half of the mark's width.
+        ends: (lowest, highest) of the upright lines through the mark, in pixels from it.
+    """
+    shifts = []
+    for away in (0, 7, 14, 21, 28):
+        aside, up, down = size + 3 + away, 5 + away, -15 - away
+        shifts += [(-aside - wide, up), (aside, up), (aside, down), (-aside - wide, down)]
+        for low, high in ends or [(0.0, 0.0)]:
+            above, below = max(high, size) + 2 + away, min(low, -size) - 13 - away
+            shifts += [(-wide / 2, below), (-wide / 2, above)]
+        shifts += [(aside, -5), (-aside - wide, -5)]
+    return shifts
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
@@ -184,23 +202,20 @@ def _ring_best(
     means: Mapping[Point, float],
     budget: float,
     reported: Mapping[Point, Sequence[float]] | None,
-) -> tuple[float, float] | None:
-    """The budget's line, the ring and the title; where the ring is."""
-    ax.axvline(budget, color=BROWN, lw=2, zorder=0)
+) -> None:
+    """The budget's line, the ring and the title; `means` are in per cent."""
+    ax.axvline(budget, color=BROWN, lw=1.5, zorder=0)
     affordable = [point for point in means if cost[point] <= budget]
-    at = None
     title = f"$\\Omega \\leq$ {budget / 1e6:.3g} $\\cdot 10^6$"
     if affordable:
         best = max(affordable, key=lambda point: means[point])
         ring = {"markersize": 17, "markerfacecolor": "none", "markeredgecolor": BROWN, "mew": 2.5}
-        at = (cost[best], means[best])
-        ax.plot(*at, "o", **ring)
+        ax.plot(cost[best], means[best], "o", **ring)
         name = ", ".join(f"${letter}={value}$" for letter, value in zip("PDL", best, strict=True))
-        title += f":  {name},  acc {means[best]:.3f}"
+        title += f":  {name},  acc / %: {means[best]:.1f}"
         if reported:
-            title += f" $\\to$ {mean(reported[best]):.3f}"
+            title += f" $\\to$ {100 * mean(reported[best]):.1f}"
     ax.set_title(title, loc="left")
-    return at
 
 
 def _usual_depth(points: Sequence[Point]) -> int | None:
