@@ -14,10 +14,10 @@ fixed before the first run.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,8 @@ def main(runs: Path) -> None:
     """Train what is missing, copy the logs, and write the table."""
     LOGS.mkdir(parents=True, exist_ok=True)
     points = [(runs, name, seed) for seed in SEEDS for name in RUNS]
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        results.write(TABLE, pool.starmap(run, points, chunksize=1))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        results.write(TABLE, list(pool.map(run, *zip(*points, strict=True))))
 
 
 if __name__ == "__main__":

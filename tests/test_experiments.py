@@ -82,10 +82,11 @@ def test_poses_table_is_that_of_the_runs():
         assert f"{mean(accuracies):.1f} ({min(accuracies):.1f} to {max(accuracies):.1f})" in readme, run
 
 
-def test_ablation_table_is_that_of_the_runs():
-    rows = results.read("ablation")
+@pytest.mark.parametrize(("name", "base"), [("ablation", "all"), ("hyper_parameters", "base")])
+def test_tables_of_single_changes_are_those_of_the_runs(name, base):
+    rows = results.read(name)
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    all_of = {row["seed"]: row["test_accuracy"] for row in rows if row["run"] == "all"}
+    all_of = {row["seed"]: row["test_accuracy"] for row in rows if row["run"] == base}
     for run in {row["run"] for row in rows}:
         accuracies = [(row["seed"], row["test_accuracy"]) for row in rows if row["run"] == run]
         differences = ", ".join(f"{100 * (accuracy - all_of[seed]):+.1f}" for seed, accuracy in accuracies)

@@ -22,6 +22,7 @@ TABLES = {
     "design_study",
     "design_study_time",
     "explanations",
+    "hyper_parameters",
     "occlusion",
     "poses",
     "transfer",
@@ -52,13 +53,20 @@ def test_names_are_all_tables_in_the_folder():
     assert set(results.NAMES) == {*COPIES, *TABLES}
 
 
-def test_the_ablation_has_every_run_at_three_seeds():
-    rows = results.read("ablation")
+@pytest.mark.parametrize(
+    ("name", "some"),
+    [
+        ("ablation", {"all", "nothing", "linear", "no-dropout"}),
+        ("hyper_parameters", {"base", "batch-8", "adam", "mixup-1", "bfloat16", "heads-1"}),
+    ],
+)
+def test_a_table_has_every_run_at_three_seeds(name, some):
+    rows = results.read(name)
     runs = {row["run"] for row in rows}
     assert {(row["run"], row["seed"]) for row in rows} == {(run, seed) for run in runs for seed in (0, 1, 2)}
-    assert {"all", "nothing", "linear", "no-dropout"} <= runs
+    assert some <= runs
     for row in rows:
-        log = training.read_log(LOGS / "ablation" / f"{row['run']}-seed{row['seed']}.csv")
+        log = training.read_log(LOGS / name / f"{row['run']}-seed{row['seed']}.csv")
         best = max(log, key=lambda epoch: epoch.validation_accuracy)
         assert (row["epochs"], row["best_epoch"]) == (len(log), best.epoch)
         assert row["validation_accuracy"] == pytest.approx(best.validation_accuracy, abs=1e-4)
