@@ -120,7 +120,7 @@ def check_sets(model: nn.Module, train: ImageSet, validation: ImageSet) -> None:
     for images in (train, validation):
         check_not_empty(images)
     device = next(model.parameters()).device
-    forked = torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type)
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
     # Not inference_mode: what a model keeps from its first pass, such as a table, must serve for training.
     with evaluation_mode(model), torch.no_grad(), forked:
         num_classes = model(train.inputs(slice(0, 2)).to(device)).shape[1]
