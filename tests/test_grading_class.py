@@ -293,7 +293,10 @@ def test_the_late_rule_reaches_the_final_mark(tmp_path, capsys):
     out = tmp_path / "out"
     command = ["grade", "class", str(tmp_path / "class"), "--out", str(out), "--sheets", str(HERE / "exercises")]
     assert main([*command[:2], str(tmp_path / "typo"), *command[3:], "--late", "3"]) == 1
-    assert not out.exists(), "a command that names no hand-ins leaves nothing behind"
+    assert main([*command, "--late", "3", "--deadline", "soon"]) == 1
+    (tmp_path / "empty").mkdir()
+    assert main([*command[:2], str(tmp_path / "empty"), *command[3:], "--late", "3"]) == 1
+    assert not out.exists(), "a command that is refused leaves nothing behind"
     for late, words in (("-5", "late must lie between 0 and 10, got -5"), ("nan", "got NaN")):
         assert main([*command, "--late", late]) == 1
         assert words in capsys.readouterr().err

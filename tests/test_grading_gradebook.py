@@ -69,7 +69,7 @@ def test_formgrader_finds_the_hand_ins(tmp_path):
     content = nbformat.writes(handed_in).encode()
     ones = [mark(), mark("bo")]
     ones[1] = replace(ones[1], result=replace(ones[1].result, file="b.ipynb"))
-    found = [Submission("ana", "Ana", "7", "a.ipynb", content, None)]
+    found = [Submission("ana", "Ana", "7", "a.ipynb", content, None), Submission("bo", "Bo", "7", "b.ipynb", b"", None)]
     autograded.write(tmp_path, SHEETS, ones, found)
     ana, bo = (
         nbformat.read(tmp_path / "autograded" / name / NAME / f"{NAME}.ipynb", as_version=4) for name in ("ana", "bo")
@@ -78,13 +78,29 @@ def test_formgrader_finds_the_hand_ins(tmp_path):
     assert (tmp_path / "submitted" / "ana" / NAME / "timestamp.txt").read_text() == "2026-11-02T10:00:00+00:00\n"
     assert (tmp_path / "submitted" / "ana" / NAME / f"{NAME}.ipynb").read_bytes() == content
     cells = {cell.metadata.get("nbgrader", {}).get("grade_id", ""): cell for cell in ana.cells}
-    assert cells[TEXT].source == "a &lt; b, &lt;script&gt;x&lt;/script&gt; &amp; *so*"
+    assert cells[TEXT].source == "```\na < b, <script>x</script> & *so*\n```"
+    assert autograded._literal("a\n````\n<b>") == "`````\na\n````\n<b>\n`````"
     assert cells["patchify"].source == "def patchify(): ..."
     assert cells["check-patchify"].source == "check.patchify(patchify)"
     assert cells["check-patchify"].outputs[0].data["text/html"] == "<p>card</p>"
     own = [cell.source for cell in ana.cells if cell.source in ("mine = 1", "yours = 2")]
     assert (own, ana.cells[0].source) == (["mine = 1", "yours = 2"], "mine = 1")
     assert [cell.id for cell in bo.cells] == [cell.id for cell in SHEETS[NAME].notebook.cells]
+
+
+def test_what_nbgrader_collected_is_not_touched(tmp_path):
+    path = tmp_path / "submitted" / "ana" / NAME / f"{NAME}.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"collected")
+    for content in (b"{1", b"{2"):
+        found = [Submission(name, name, "7", "a.ipynb", content, None) for name in ("ana", "bo")]
+        autograded.write(tmp_path, SHEETS, [mark(), mark("bo")], found)
+    assert path.read_bytes() == b"collected"
+    assert (tmp_path / "submitted" / "bo" / NAME / f"{NAME}.ipynb").read_bytes() == b"{2"
+    for place in ("submitted", "submitted/ana", ".", "autograded"):
+        with pytest.raises(ValueError, match="copy what was handed in to another folder"):
+            autograded.check_apart(tmp_path / place, tmp_path)
+    autograded.check_apart(tmp_path / "class", tmp_path)
 
 
 def test_an_address_that_is_none(tmp_path):

@@ -78,6 +78,11 @@ def test_who_marks_by_hand_sees_the_scheme_and_who_learns_sees_the_comment_under
     write(ones, tmp_path, Rules(), answers)
     page = (tmp_path / "feedback/ana/s-1.html").read_text()
     assert "<h2>1.1 A &amp; B: 4 of 4</h2>" in page
+    alike = tuple(replace(row, title="1 A") for row in rows)
+    write([result(rows=alike)], tmp_path / "alike", Rules())
+    page_of_alike = (tmp_path / "alike/feedback/ana/s-1.html").read_text()
+    assert "<h2>1 A, one: 4 of 4</h2>" in page_of_alike
+    assert "<h2>1 A, words: to come of 6</h2>" in page_of_alike
     assert "Mark scheme" not in page
     assert table(tmp_path / "moodle-s-1.csv")[0]["Feedback comments"] == "1.2 A & B: Fine."
 
@@ -252,6 +257,14 @@ def test_final_marks_can_be_made_of_it_and_it_is_written_once(tmp_path):
     write([checked(sheet="sheet-3-patches")], tmp_path, Rules())
     (final,) = final_marks(tmp_path)
     assert (float(final.practicals), float(final.final)) == (7.75, 7.9)  # (10 + 7.5 - 2) / 2
+
+
+def test_points_are_added_as_on_paper(tmp_path):
+    rows = (Row("check-one", 22, 2.19, "wrong"), Row("words", 6, None, "by hand", text="Text."))
+    write([result(rows=rows)], tmp_path, Rules())
+    fill(tmp_path, "2.5")
+    (mark,) = write([result(rows=rows)], tmp_path, Rules())
+    assert mark.in_time == 1.68  # 4.69 of 28; in floats 2.19 + 2.5 is a little less
 
 
 @pytest.mark.parametrize("saved", ["7.5", "7,5", "7.50"])

@@ -92,12 +92,36 @@ def test_what_a_computer_packs_by_itself_is_nobodys(tmp_path, names):
     assert (one.name, one.problem) == ("all", "")
 
 
-def test_a_student_may_pack_several_notebooks(tmp_path):
-    zipped(tmp_path, "sheet-3.ipynb", "notes.ipynb", "sheet-3-copy.ipynb")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("sheet-3.ipynb", "notes.ipynb", "sheet-3-copy.ipynb"),
+        ("sheet-2-attention/sheet-2-attention.ipynb", "sheet-3-patches/sheet-3-patches.ipynb"),
+        ("answers.ipynb", ".ipynb_checkpoints/answers-checkpoint.ipynb"),
+        ("work/a.ipynb", ".git/x.ipynb"),
+        ("tarea.ipynb", "borrador.ipynb"),
+    ],
+)
+def test_a_student_may_pack_several_notebooks(tmp_path, names):
+    zipped(tmp_path, *names)
     assert {(one.student, one.problem) for one in collect(tmp_path)} == {("all", "")}
+
+
+def test_a_zip_of_one_student_counts_by_its_own_time_and_has_a_size(tmp_path):
+    os.utime(zipped(tmp_path, "sheet-3.ipynb"), (1.7e9, 1.7e9))
+    (one,) = collect(tmp_path)
+    assert one.handed_in == datetime.fromtimestamp(1.7e9, UTC)
+    zipped(tmp_path)
+    (one,) = collect(tmp_path)
+    assert (one.name, one.problem) == ("all", "no notebook was handed in")
     zipped(tmp_path, *(f"work/{number}.ipynb" for number in range(MOST_NOTEBOOKS + 1)))
     (one,) = collect(tmp_path)
     assert "all.zip: a zip of 21 notebooks; at most 20 are looked at" in one.problem
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"work/{number}.ipynb", b" " * MOST_BYTES)
+    (one,) = collect(tmp_path)
+    assert "all.zip: a zip of more than 64 MiB of notebooks" in one.problem
 
 
 def test_a_zip_that_is_damaged_stops_nobody_and_a_class_with_a_sentence(tmp_path):

@@ -121,17 +121,33 @@ def _grade_sheet(options: argparse.Namespace) -> int:
 
 
 def _grade_class(options: argparse.Namespace) -> int:
-    from vitcourse.grading import classroom, exports, handed_out, kept, marks, project, sandbox, workers
+    from vitcourse.grading import (
+        autograded,
+        classroom,
+        exports,
+        handed_out,
+        kept,
+        marks,
+        project,
+        sandbox,
+        submissions,
+        workers,
+    )
 
+    course = options.sheets.resolve().parent
     sheets = handed_out.sheets_in(options.sheets)
     if options.sheet and options.sheet not in sheets:
         raise ValueError(f"sheet must be one of {', '.join(map(repr, sheets))}, got {options.sheet!r}.")
     classroom.check_places(options.submissions, options.out)
+    if options.gradebook:
+        autograded.check_apart(options.submissions, course)
+    if options.deadline not in (None, "none"):
+        marks.deadline(options.deadline)
+    collected = submissions.collect(options.submissions)  # all errors come before something is kept
     scheme = project.agreed(options.out, options.late)
     seed, deadline = kept.settings(options.out, options.submissions, options.seed, options.deadline)
     rules = marks.Rules(deadline, options.attempts, scheme)
     print(f"Seed {seed}, {f'deadline {deadline.astimezone():%Y-%m-%d %H:%M}' if deadline else 'no deadline'}.")
-    course = options.sheets.resolve().parent
     is_apart = sandbox.protection() == "bubblewrap"  # then on a cluster's machines, too
     if not is_apart:
         print(
@@ -147,13 +163,14 @@ def _grade_class(options: argparse.Namespace) -> int:
         limits=sandbox.Limits(seconds=options.seconds, apart=is_apart),
         hidden=[course / name for name in ("solutions", "submitted", "autograded")],
         mapped=workers.on_dask(options.dask) if options.dask else None,
+        collected=collected,
     )
     chosen = exports.write(graded, options.out, rules, handed_out.model_answers(course / "solutions"))
     if options.gradebook:
-        from vitcourse.grading import autograded, gradebook, submissions
+        from vitcourse.grading import gradebook
 
         gradebook.fill(options.gradebook, sheets, chosen)
-        autograded.write(course, sheets, chosen, submissions.collect(options.submissions))
+        autograded.write(course, sheets, chosen, collected)
     waiting = [mark for mark in chosen if mark.reason]
     print(f"{len(chosen)} lines in {options.out / 'marks.csv'}; {len(waiting)} need a human: see the column reason.")
     return 3 if waiting else 0

@@ -89,6 +89,7 @@ def grade_all(
     limits: sandbox.Limits = sandbox.LIMITS,
     hidden: Sequence[Path] = (),
     mapped: Callable[[Callable, Iterable], Iterator] | None = None,
+    collected: Sequence[Submission] | None = None,
 ) -> list[Result]:
     """Grade everything in `place`; results already in `out` for the same bytes, sheet and seed are kept.
 
@@ -100,6 +101,7 @@ def grade_all(
         workers: processes at a time; by default one a core.
         hidden: folders that no hand-in may see; `place` and `out` are hidden anyway.
         mapped: hands (function, jobs) to somebody else's workers and yields results as they come.
+        collected: what `submissions.collect(place)` gave, if it was asked already.
 
     Raises:
         FileNotFoundError: nothing in `place`.
@@ -109,7 +111,7 @@ def grade_all(
     if workers is not None:
         positive_integer("workers", workers)
     apart = tuple(path.resolve() for path in (place if place.is_dir() else place.parent, out, *hidden))
-    submissions = collect(place)
+    submissions = collect(place) if collected is None else collected
     chosen = _sheets_of(submissions, sheets, only)
     jobs = [Job(one, sheet, seed, limits, apart) for one, sheet in zip(submissions, chosen, strict=True)]
     kept = [_kept(job, out) for job in jobs]

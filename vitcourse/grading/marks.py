@@ -147,6 +147,7 @@ def _most(mark: Mark, rules: Rules) -> float:
 
 
 def _of_ten(points: float, result: Result) -> Decimal:
+    points = round(points, 6)  # a sum of floats: 4.69, not 4.6899999999999995
     return Decimal(str(points)) * 10 / Decimal(str(result.possible)) if result.possible else Decimal(0)
 
 

@@ -18,11 +18,13 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # nothing from elsewhe
 def feedback(mark: Mark) -> str:
     """The learner's page: marks, cards, and what was said by hand."""
     result = mark.result
+    titles = [row.title for row in result.rows]
     parts = []
     for row in result.rows:
         given = mark.given.get(row.grade_id, Given())
         points = given.points if row.earned is None else row.earned
-        name = row.title or row.grade_id
+        short = row.grade_id.removeprefix("check-")
+        name = f"{row.title}, {short}" if titles.count(row.title) > 1 and row.title else row.title or short
         shown = "to come" if points is None else f"{points:g}"
         parts.append(f"<h2>{html.escape(name)}: {shown} of {row.points:g}</h2>")
         parts.append(f"<p>{html.escape(given.comment)}</p>" if row.earned is None else row.card)

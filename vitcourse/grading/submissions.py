@@ -121,15 +121,20 @@ def _as_one(path: Path) -> list[_File]:
     """A zip among hand-ins is one student's, unless its names are those of several: then nobody can say whose."""
     try:
         with zipfile.ZipFile(path) as archive:
-            notebooks = [parts for info in archive.infolist() if _is_notebook(parts := _parts(info))]
-        people = sorted({_person(parts) for parts in notebooks} - {""})
+            notebooks = [info for info in archive.infolist() if _is_notebook((path.name, *_parts(info)))]
+        people = sorted({_person(_parts(info)) for info in notebooks} - {""})
         if len(people) > 1:
             whose = ", ".join(map(_shown, people[:3]))
             problem = f"a zip of several people's notebooks ({whose}): unpack it, or give it in place of the folder"
         elif len(notebooks) > MOST_NOTEBOOKS:
             problem = f"a zip of {len(notebooks)} notebooks; at most {MOST_NOTEBOOKS} are looked at"
+        elif sum(info.file_size for info in notebooks) > 2 * MOST_BYTES:
+            problem = f"a zip of more than {2 * MOST_BYTES // 2**20} MiB of notebooks"
         else:
-            return [replace(file, parts=(path.name, *file.parts)) for file in _in_zip(path)]
+            # Its own time, as for every other file: the times in it are those of a learner's clock.
+            moment = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            inside = (replace(file, parts=(path.name, *file.parts), handed_in=moment) for file in _in_zip(path))
+            return [_File((path.name, "")), *inside]
     except Exception as error:  # a stranger's file
         problem = _unpackable(error)
     return [_File((path.name,), problem=problem)]
@@ -140,8 +145,11 @@ def _person(parts: tuple[str, ...]) -> str:
     first, is_folder = parts[0], len(parts) > 1
     if known := MOODLE.match(first) or (None if is_folder else CANVAS.match(first)):
         return known["name"]
-    stem = first if is_folder else SHEET.sub("", PurePosixPath(first).stem)
-    return stem if is_folder or not stem.lower().startswith("sheet-") else ""
+    if is_folder:
+        return "" if first.lower().startswith("sheet-") else first
+    stem = PurePosixPath(first).stem
+    rest = SHEET.sub("", stem)
+    return rest if rest != stem else ""
 
 
 def _read(path: Path, parts: tuple[str, ...]) -> _File:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, Protocol
@@ -36,8 +36,10 @@ def in_processes(function: Callable[[Job], Done], jobs: Sequence[Job], workers: 
     left = list(jobs)
     while left:
         with _pool(workers) as pool:
-            futures = {pool.submit(function, job): job for job in left}
+            futures: dict[Future, Job] = {}
             try:
+                with contextlib.suppress(BrokenProcessPool):  # one may die while the others are still to be handed out
+                    futures.update((pool.submit(function, job), job) for job in left)
                 for done in as_completed(futures):
                     with contextlib.suppress(BrokenProcessPool):
                         yield done.result()
