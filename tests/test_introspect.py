@@ -134,12 +134,22 @@ def test_on_cuda(model, images):
         assert method(model, images.cuda()).is_cuda
 
 
+def pretends_to_have_cuda():
+    """Whether this PyTorch makes fake tensors of a GPU that isn't there; 2.6 asks for a driver."""
+    try:
+        with FakeTensorMode(), torch.device("cuda"):
+            nn.Linear(2, 2)(torch.randn(1, 2))
+    except (RuntimeError, AssertionError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize(
-    "device", ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="CPU"))]
-)
+@pytest.mark.parametrize("device", ["meta", "cuda"])
 def test_everything_stays_on_the_models_device(device, fused):
     """Without a GPU: fake tensors have a device and a shape and no numbers, and refuse to be mixed with the CPU's."""
+    if device == "cuda" and not pretends_to_have_cuda():
+        pytest.skip("this PyTorch has no fake GPU")
     config = ViTConfig(image_size=8, patch_size=4, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
     with FakeTensorMode(), torch.device(device):
         model = VisionTransformer(config.replace(intermediate_size=16, use_faster_attention=fused)).eval()
