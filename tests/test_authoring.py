@@ -106,17 +106,17 @@ def test_stamp_writes_the_address_everywhere(copy):
 
 
 def test_an_interrupted_stamp_is_finished_by_the_next(copy, monkeypatch):
-    real, old, done = address.written_whole, address.current(copy), []
+    real, old, done = address.write_text, address.current(copy), []
     naming = [path for path in address.files(copy) if old in path.read_text(encoding="utf-8")]
 
-    def full_disk(path):
+    def full_disk(path, text):
         if len(done) == len(naming) - 1:
             raise OSError("the disk is full")
         done.append(path)
-        return real(path)
+        real(path, text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(address, "written_whole", full_disk)
+        patch.setattr(address, "write_text", full_disk)
         with pytest.raises(OSError, match="the disk is full"):
             address.stamp(copy, "me/vitcourse-2")
     address.stamp(copy, "me/vitcourse-2")
